@@ -1,0 +1,166 @@
+"""`cyborgs`: the commands that people type."""
+
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from schemas.errors import EXIT_FAILED, EXIT_INTERRUPTED, CyborgsError
+from schemas.stages import STAGE_NAMES, StageRequest
+
+app = typer.Typer(
+    help="Pretrain a backbone on unlabelled scene photographs (CYBORGS, ECCV 2022).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+masks_app = typer.Typer(help="Masks of a cycle.", no_args_is_help=True)
+app.add_typer(masks_app, name="masks")
+
+ConfigArgument = Annotated[str, typer.Argument(help="a name under configs/ (demo, small, coco) or a YAML file")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=C", help="change a setting; may be given several times")
+]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="path or URL of the run")]
+RunOption = Annotated[str, typer.Option("--run", metavar="URL", help="path or URL of the run")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="show tracebacks")]
+
+_SEVERAL = ("--data", "--set")
+"""Options that take all values up to the next option: `--data DIR1 DIR2`."""
+
+
+@app.command()
+def run(
+    config: ConfigArgument,
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", metavar="DIR", help="folders of photographs, or COCO .json files; several may follow"),
+    ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option("--run", metavar="URL", help="where the run is kept (default: runs/<config>); the same again resumes"),
+    ] = None,
+    set_: SetOption = None,
+    update: Annotated[bool, typer.Option("--update", help="let a changed config change an existing run")] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Pretrain on a folder of photographs; the same command again goes on where it stopped."""
+    from cli.run import run_pipeline
+
+    raise typer.Exit(run_pipeline(config, data=data or [], url=run, assignments=set_ or [], update=update))
+
+
+@app.command()
+def plan(
+    config: ConfigArgument,
+    set_: SetOption = None,
+    settings: Annotated[bool, typer.Option("--settings", help="list every setting with its meaning")] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Show the stages that a config leads to, or all its settings."""
+    from cli.show import print_plan, print_settings
+    from schemas.loading import load_config
+
+    loaded = load_config(config, set_ or [])
+    print_settings(loaded) if settings else print_plan(config, loaded)
+
+
+@app.command()
+def status(run: RunArgument, debug: DebugOption = False) -> None:
+    """Show where each stage of a run stands."""
+    from cli.show import print_status
+    from storage.run import open_run
+
+    print_status(open_run(run))
+
+
+@app.command()
+def stage(
+    name: Annotated[str, typer.Argument(metavar="NAME", help=", ".join(STAGE_NAMES))],
+    run: RunOption,
+    cycle: Annotated[int | None, typer.Option("--cycle", min=0, help="for the stages of a cycle")] = None,
+    force: Annotated[bool, typer.Option("--force", help="compute again what is done")] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Run one stage of a run, here and now."""
+    from schemas.errors import ConfigError
+
+    for known in STAGE_NAMES:
+        if name == known:
+            break
+    else:
+        raise ConfigError(f"stage {name!r}: choose from {', '.join(STAGE_NAMES)}")
+    from stages.__main__ import execute
+
+    raise typer.Exit(execute(StageRequest(run=run, stage=known, cycle=cycle, force=force), debug=debug))
+
+
+@masks_app.command("path")
+def masks_path(
+    run: RunArgument,
+    cycle: Annotated[int, typer.Option("--cycle", min=0, help="which cycle")],
+    debug: DebugOption = False,
+) -> None:
+    """Print where the mask store of a cycle is, for `zarr.open`."""
+    from schemas.errors import RunError
+    from storage import layout
+    from storage.artifacts import standing
+    from storage.run import open_run
+
+    opened = open_run(run)
+    found = standing(opened, "bootstrap-masks", cycle)
+    if found.state != "done":
+        raise RunError(f"bootstrap-masks cycle {cycle} of {run} is {found.state}: `cyborgs status {run}` shows all")
+    typer.echo(f"{opened.store.url}/{found.folder}/{layout.MASKS}")
+
+
+def expand_options(arguments: Sequence[str]) -> list[str]:
+    """`--data A B` -> `--data A --data B`; stops at the next option."""
+    expanded: list[str] = []
+    several = ""
+    first = False
+    for argument in arguments:
+        if argument.startswith("-"):
+            several, first = (argument, True) if argument in _SEVERAL else ("", False)
+        elif several and not first:
+            expanded.append(several)
+        else:
+            first = False
+        expanded.append(argument)
+    return expanded
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code: 0, 2 for what the user can mend, 1 for faults, 130 after Ctrl-C."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = app(args=expand_options(given), prog_name=Path("cyborgs").name, standalone_mode=False)
+    except typer.Abort:
+        return EXIT_INTERRUPTED
+    except CyborgsError as error:
+        if "--debug" in given:
+            traceback.print_exc()
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on where it stopped", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        show = getattr(error, "show", None)
+        if show is not None:  # a mistake on the command line, as click words it
+            show()
+            return int(getattr(error, "exit_code", EXIT_FAILED))
+        if "--debug" in given:
+            traceback.print_exc()
+        print(f"{type(error).__name__}: {error} (add --debug for the traceback)", file=sys.stderr)
+        return EXIT_FAILED
+    return int(code or 0)
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main())

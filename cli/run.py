@@ -1,0 +1,61 @@
+"""`cyborgs run`: prepare, and where something is left to do run the flow on Prefect's embedded server."""
+
+import os
+import sys
+import warnings
+
+from flows.prepare import all_done, default_run, prepare_run
+from schemas.errors import EXIT_FAILED, EXIT_INTERRUPTED, PreemptedError
+from schemas.loading import load_config
+from storage import layout
+from storage.run import Run
+
+_QUIET = {
+    # Its messages would stand between a stage's own lines; the UI of a server shows them all the same.
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+}
+
+
+def run_pipeline(
+    config: str, *, data: list[str], url: str | None, assignments: list[str], update: bool
+) -> int:
+    """Run what is not done; returns the exit code.
+
+    Raises:
+        CyborgsError: bad input, or a stage failed.
+    """
+    settings = load_config(config, assignments)
+    run = prepare_run(url or default_run(config), settings, name=config, data=tuple(data), update=update)
+    if all_done(run):
+        print(f"{run.store.url}: nothing to do, all stages are done")
+        _print_report(run)
+        return 0
+    print(f"{run.store.url}: {config}, {run.record.photographs} photographs", file=sys.stderr, flush=True)
+    try:
+        failed = _run_flow(run)
+    except PreemptedError as error:
+        print(f"{error}; the same command goes on from there", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    _print_report(run)
+    if failed:
+        print(f"{', '.join(failed)} failed, see above; the backbone is there all the same", file=sys.stderr)
+        return EXIT_FAILED
+    return 0
+
+
+def _run_flow(run: Run) -> list[str]:
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Prefect's own dependencies; nothing a user can mend
+        from flows.cyborgs import alternate
+
+        return alternate(run.store.url)
+
+
+def _print_report(run: Run) -> None:
+    if run.store.size(layout.REPORT) is not None:
+        print(f"report: {run.store.url}/{layout.REPORT}")

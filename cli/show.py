@@ -1,0 +1,88 @@
+"""Plain text for people: the plan, the settings, and where a run stands."""
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel
+
+from schemas.config import RunConfig
+from schemas.plan import Step, plan
+from storage import layout
+from storage.artifacts import Standing, Standings
+from storage.run import Run
+
+
+def print_plan(name: str, config: RunConfig) -> None:
+    """The stages of a config, in order, with the epochs that they train."""
+    schedule = config.schedule
+    print(
+        f"{name}: {config.network.architecture}, {config.augmentation.crop_size} px, "
+        f"{schedule.epochs} epochs, {config.optimization.batch_size} photographs a step"
+    )
+    _print_table(
+        ("stage", "epochs", "loss"),
+        [(step.name, _epochs(step), _loss(config, step)) for step in plan(config)],
+    )
+
+
+def print_settings(config: RunConfig) -> None:
+    """Every setting with its value and meaning."""
+    for name, model in config:
+        if not isinstance(model, BaseModel):
+            print(f"{name} = {_value(model)}\n    {_meaning(config, name)}")
+            continue
+        for field, value in model:
+            print(f"{name}.{field} = {_value(value)}\n    {_meaning(model, field)}")
+
+
+def print_status(run: Run) -> None:
+    """Where each stage stands, with what its manifest says."""
+    record = run.record
+    print(f"{run.store.url}: {record.name}, {record.photographs} photographs from {', '.join(record.data)}")
+    standings = Standings(run).all()
+    _print_table(("stage", "state", "made", "took", "figures"), [_status_row(found) for found in standings])
+    done = sum(found.state == "done" for found in standings)
+    print(f"{done} of {len(standings)} stages done")
+    if run.store.size(layout.REPORT) is not None:
+        print(f"report: {run.store.url}/{layout.REPORT}")
+
+
+def _status_row(found: Standing) -> tuple[str, ...]:
+    manifest = found.manifest
+    if manifest is None:
+        return found.step.name, found.state, "", "", found.problem or ""
+    figures = "  ".join(f"{name} {value}" for name, value in manifest.summary.items())
+    made = manifest.provenance.created.replace("T", " ").removesuffix("+00:00")
+    return found.step.name, found.state, made, f"{manifest.provenance.seconds:.1f} s", figures
+
+
+def _epochs(step: Step) -> str:
+    if step.first_epoch == step.last_epoch:
+        return f"before {step.first_epoch}" if step.stage == "bootstrap-masks" else ""
+    return f"{step.first_epoch} to {step.last_epoch - 1}"
+
+
+def _loss(config: RunConfig, step: Step) -> str:
+    if step.stage == "warm-up" and step.last_epoch:
+        return "vMF"
+    if step.stage != "train":
+        return ""
+    every = config.train.vmf_every_epochs
+    if not every or not config.train.vmf_weight:
+        return "mask"
+    return f"mask, + {config.train.vmf_weight:g} vMF where epoch % {every} == 0"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(str(part) for part in value) + "]"
+    return "null" if value is None else str(value)
+
+
+def _meaning(model: BaseModel, field: str) -> str:
+    return type(model).model_fields[field].description or ""
+
+
+def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    for row in [header, *rows]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

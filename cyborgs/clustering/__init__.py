@@ -1,0 +1,1 @@
+"""Spherical k-means and the masks made with it (section 3.3)."""

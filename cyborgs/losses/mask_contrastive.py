@@ -1,0 +1,125 @@
+"""The mask-dependent contrastive loss (equation 2), with DetCon-B's conventions (Henaff et al. 2021).
+
+Axes: B images, R sampled regions per view, D dimensions, M = B x R.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class RegionTargets:
+    """One view's target projections of the global batch; they carry no gradient."""
+
+    vectors: Tensor
+    """(M', D) l2-normalised."""
+    images: Tensor
+    """(M',) number of the image in the global batch."""
+    regions: Tensor
+    """(M',) region id."""
+
+
+@dataclass(frozen=True)
+class MaskLoss:
+    """The loss and what is logged beside it."""
+
+    loss: Tensor
+    """Scalar, the sum of both directions."""
+    positives_per_anchor: Tensor
+    """Scalar mean over all anchors, in the partner view."""
+    orphans: Tensor
+    """Scalar share of anchors without a positive."""
+    shared_negatives: Tensor
+    """Scalar share of negatives with the anchor's id in another photograph."""
+
+
+def region_targets(projections: Tensor, regions: Tensor, *, first_image: int = 0) -> RegionTargets:
+    """Target projections of a view, ready to be contrasted with.
+
+    Args:
+        projections: (B, R, D).
+        regions: (B, R) ids.
+        first_image: number of this batch's first image in the global batch.
+    """
+    batch, count = regions.shape
+    images = torch.arange(first_image, first_image + batch, device=regions.device)
+    return RegionTargets(
+        F.normalize(projections.detach().float(), dim=-1).flatten(0, 1),
+        images.repeat_interleave(count),
+        regions.flatten(),
+    )
+
+
+def mask_contrastive_loss(
+    predictions_1: Tensor,
+    predictions_2: Tensor,
+    regions_1: Tensor,
+    regions_2: Tensor,
+    targets_1: RegionTargets,
+    targets_2: RegionTargets,
+    *,
+    temperature: float,
+    first_image: int = 0,
+) -> MaskLoss:
+    """Predictions of view 1 against target projections of view 2, and the reverse.
+
+    The positive of an anchor is its own image's region of the same id among the regions sampled in the other
+    view; several share the target mass equally. Negatives are all other sampled regions of both views in the
+    global batch, except the anchor's own id in its own view. An anchor weighs 1 / (how often its id was sampled in
+    its view), or nothing when it has no positive. The mean is over all B x R anchors, those included.
+
+    Args:
+        predictions_1, predictions_2: (B, R, D) of the online network, not normalised.
+        regions_1, regions_2: (B, R) ids that the predictions belong to.
+        targets_1, targets_2: target projections of view 1 and 2, of the global batch.
+        temperature: divides the cosines.
+        first_image: number of this batch's first image in the global batch.
+    """
+    one = _direction(predictions_1, regions_1, targets_1, targets_2, temperature, first_image)
+    two = _direction(predictions_2, regions_2, targets_2, targets_1, temperature, first_image)
+    return MaskLoss(
+        loss=one.loss + two.loss,
+        positives_per_anchor=(one.positives_per_anchor + two.positives_per_anchor) / 2,
+        orphans=(one.orphans + two.orphans) / 2,
+        shared_negatives=(one.shared_negatives + two.shared_negatives) / 2,
+    )
+
+
+def _direction(
+    predictions: Tensor,
+    regions: Tensor,
+    own: RegionTargets,
+    other: RegionTargets,
+    temperature: float,
+    first_image: int,
+) -> MaskLoss:
+    batch, count = regions.shape
+    anchors = F.normalize(predictions.float(), dim=-1).flatten(0, 1)  # (M, D)
+    ids = regions.flatten().unsqueeze(1)  # (M, 1)
+    image = torch.arange(first_image, first_image + batch, device=regions.device)
+    image = image.repeat_interleave(count).unsqueeze(1)
+
+    positive = (image == other.images) & (ids == other.regions)  # (M, M')
+    itself = (image == own.images) & (ids == own.regions)  # (M, M')
+    logits_other = anchors @ other.vectors.T / temperature
+    logits_own = (anchors @ own.vectors.T / temperature).masked_fill(itself, -torch.inf)
+    log_total = torch.logsumexp(torch.cat([logits_other, logits_own], dim=1), dim=1)  # (M,)
+
+    positives = positive.sum(dim=1)
+    log_positive = torch.where(positive, logits_other, 0.0).sum(dim=1) / positives.clamp(min=1)
+    repeats = (regions.unsqueeze(2) == regions.unsqueeze(1)).sum(dim=2).flatten()
+    weights = (positives > 0).float() / repeats
+    loss = (weights * (log_total - log_positive)).sum() / (batch * count)
+
+    with torch.no_grad():
+        same_id = (ids == other.regions).sum() - positives.sum() + (ids == own.regions).sum() - itself.sum()
+        negatives = 2 * positive.numel() - positives.sum() - itself.sum()
+        return MaskLoss(
+            loss,
+            positives.float().mean(),
+            (positives == 0).float().mean(),
+            same_id / negatives.clamp(min=1),
+        )

@@ -1,0 +1,1 @@
+"""Backbone, layer fusion, and the heads of the mask loss."""

@@ -1,0 +1,1 @@
+"""LARS, schedules as pure functions of the step, and the moving average."""

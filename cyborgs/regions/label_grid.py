@@ -1,0 +1,52 @@
+"""The labels of a crop on a coarse grid: each cell takes the label most frequent among its pixel centres."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cyborgs.augmentation.crop import Crop
+
+LABELS = 256
+
+
+def sample_lines(*, start: int, length: int, size: int, extent: int, cells: int) -> NDArray[np.int64]:
+    """Along one axis, the grid line that each of a crop's pixel centres falls on.
+
+    Pixel x of `size` has its centre at u = start + (x + 1/2) length / size of an image `extent` pixels long,
+    and falls on line floor(u cells / extent). In whole numbers, so that no rounding moves a boundary.
+
+    Returns:
+        (size,) integers in 0..cells-1.
+    """
+    centres = 2 * size * start + (2 * np.arange(size, dtype=np.int64) + 1) * length
+    return centres * cells // (2 * size * extent)
+
+
+def crop_labels(
+    labels: NDArray[np.uint8], *, image_size: tuple[int, int], crop: Crop, size: int, grid: int
+) -> NDArray[np.uint8]:
+    """Label grid of a view.
+
+    Args:
+        labels: (h, w) uint8, the photograph's label map on the feature grid.
+        image_size: height and width of the photograph in pixels.
+        crop: where the view was cut, and whether it was flipped.
+        size: S, side of the view in pixels, a multiple of `grid`.
+        grid: G, cells along each side.
+
+    Returns:
+        (G, G) uint8; of labels equally frequent in a cell, the lowest.
+    """
+    rows = sample_lines(
+        start=crop.top, length=crop.height, size=size, extent=image_size[0], cells=labels.shape[0]
+    )
+    columns = sample_lines(
+        start=crop.left, length=crop.width, size=size, extent=image_size[1], cells=labels.shape[1]
+    )
+    if crop.flip:
+        columns = columns[::-1]
+    pixels = labels[rows[:, None], columns[None, :]].astype(np.int64)  # (S, S)
+    cell = np.arange(size) // (size // grid)
+    cells = cell[:, None] * grid + cell[None, :]
+    counts = np.bincount((cells * LABELS + pixels).ravel(), minlength=grid * grid * LABELS)
+    winners = counts.reshape(grid * grid, LABELS).argmax(axis=1)
+    return winners.reshape(grid, grid).astype(np.uint8)

@@ -1,0 +1,1 @@
+"""WHEN: the alternation as a short list of verbs, preparing a run, launching stages by name. No torch here."""

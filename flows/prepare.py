@@ -1,0 +1,229 @@
+"""Before a flow starts: check what was asked for, then create the run or open the one that is there.
+
+Nothing is written before everything that can be checked cheaply was found in order.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from schemas.artifacts import RunRecord, result_digest
+from schemas.config import RunConfig
+from schemas.errors import ConfigError, DataError, RunError
+from schemas.plan import plan
+from storage import layout
+from storage.artifacts import Standings
+from storage.photographs import (
+    Candidate,
+    decode,
+    file_digest,
+    list_candidates,
+    listing_digest,
+    read_header,
+    source_folder,
+)
+from storage.provenance import provenance
+from storage.run import (
+    Run,
+    create_run,
+    defines_result,
+    difference,
+    find_run,
+    replace_record,
+    with_pinned_numerics,
+)
+
+
+def default_run(config_name: str) -> str:
+    """Where a run is kept when nothing is said: a folder named after the config, under CYBORGS_STORAGE or ./runs."""
+    base = os.environ.get("CYBORGS_STORAGE", "runs")
+    return f"{base.rstrip('/')}/{Path(config_name).stem}"
+
+
+def prepare_run(
+    url: str, config: RunConfig, *, name: str, data: tuple[str, ...] = (), update: bool = False
+) -> Run:
+    """Open the run at `url` with that config, or create it.
+
+    Args:
+        name: of the config, for people.
+        data: where the photographs are; else what the run knows, else the config's `placement.data`.
+        update: take over a config that leads to other results; artifacts that stay valid are kept.
+
+    Raises:
+        CyborgsError: what is wrong, where, and what to do; nothing has been written then.
+    """
+    if config.numerics.world_size > 1:
+        raise ConfigError(
+            f"numerics.world_size {config.numerics.world_size}: this version trains in one process; "
+            "add --set numerics.world_size=1"
+        )
+    run = find_run(url)
+    if run is None:
+        return create_run(url, _new_record(config, name=name, data=data or config.placement.data))
+    if not _has_artifacts(run):
+        # Nothing stands on what this run was told, so a mended --data or config simply takes its place.
+        return _start_over(run, config, name=name, data=data or config.placement.data or run.record.data)
+    return _take_up(run, with_pinned_numerics(config, run.config), name=name, data=data, update=update)
+
+
+def _has_artifacts(run: Run) -> bool:
+    return any(path.endswith(f"/{layout.MANIFEST}") for path in run.store.list(""))
+
+
+def _start_over(run: Run, config: RunConfig, *, name: str, data: tuple[str, ...]) -> Run:
+    record = _new_record(config, name=name, data=data)
+    if (record.config, record.data, record.pins) == (run.config, run.record.data, run.record.pins):
+        return run
+    changes = difference(run.config, record.config)
+    if run.record.data != record.data:
+        changes["data"] = (list(run.record.data), list(record.data))
+    return replace_record(run, record.model_copy(update={"history": run.record.history}), note=changes)
+
+
+def _take_up(run: Run, config: RunConfig, *, name: str, data: tuple[str, ...], update: bool) -> Run:
+    changes = difference(run.config, config)
+    defining = {setting: change for setting, change in changes.items() if defines_result(setting)}
+    if defining and not update:
+        shown = ", ".join(f"{setting} {before!r} -> {after!r}" for setting, (before, after) in defining.items())
+        raise RunError(
+            f"run {run.store.url} was made with other settings: {shown}; "
+            "choose another --run, or add --update to change this one"
+        )
+    note = dict(changes)
+    if data and tuple(_absolute(source) for source in data) != run.record.data:
+        data = tuple(_absolute(source) for source in data)
+        for source in data:
+            source_folder(source)
+        note["data"] = (list(run.record.data), list(data))
+    if not note:
+        return run
+    record = run.record.model_copy(
+        update={
+            "name": name if defining else run.record.name,
+            "config": config,
+            "config_digest": result_digest(config),
+            "data": data or run.record.data,
+        }
+    )
+    if "network.start" in defining:
+        start, digest = _find_start(config)
+        pins = {key: value for key, value in record.pins.items() if key != "start"}
+        record = record.model_copy(update={"start": start, "pins": pins | ({"start": digest} if digest else {})})
+    return replace_record(run, record, note=note)
+
+
+def _new_record(config: RunConfig, *, name: str, data: tuple[str, ...]) -> RunRecord:
+    if not data:
+        raise DataError("no photographs given: add --data FOLDER")
+    data = tuple(_absolute(source) for source in data)
+    candidates = list_candidates(data)
+    if len(candidates) < config.optimization.batch_size:
+        raise DataError(
+            f"--data {' '.join(data)}: {len(candidates)} photographs do not fill a batch of "
+            f"{config.optimization.batch_size}: add photographs or --set optimization.batch_size={len(candidates)}"
+        )
+    _check_one_decodes(data, candidates, max_pixels=int(config.index.max_megapixels * 1e6))
+    start, digest = _find_start(config)
+    config = _pin_numerics(config)
+    pins = {"photographs": listing_digest(candidates)} | ({"start": digest} if digest else {})
+    return RunRecord(
+        name=name,
+        config=config,
+        config_digest=result_digest(config),
+        data=data,
+        pins=pins,
+        start=start,
+        photographs=len(candidates),
+        created=provenance(),
+    )
+
+
+def _absolute(source: str) -> str:
+    """A run may be taken up from another working directory."""
+    file, equals, folder = source.partition("=")
+    if not equals:
+        path = Path(source).expanduser()
+        return str(path.absolute()) if path.exists() else source
+    return f"{Path(file).expanduser().absolute()}={Path(folder).expanduser().absolute()}"
+
+
+def _check_one_decodes(data: tuple[str, ...], candidates: list[Candidate], *, max_pixels: int) -> None:
+    folders = [source_folder(source) for source in data]
+    reason = ""
+    for candidate in candidates:
+        try:
+            content = (folders[candidate.source] / candidate.key).read_bytes()
+            read_header(content, max_pixels=max_pixels)
+            decode(content)
+        except (DataError, OSError) as error:
+            reason = reason or f"{candidate.key}: {error}"
+        else:
+            return
+    raise DataError(
+        f"--data {' '.join(data)}: none of {len(candidates)} photographs can be read ({reason}); give other photographs"
+    )
+
+
+def _find_start(config: RunConfig) -> tuple[str | None, str | None]:
+    """File and digest of the start weights; another run stands for the backbone it reached last."""
+    start = config.network.start
+    if start == "random":
+        return None, None
+    path = Path(start).expanduser()
+    if path.is_dir():
+        other = find_run(start)
+        if other is None:
+            raise ConfigError(f"network.start {start}: this folder is not a run (no {layout.RUN_RECORD})")
+        if other.config.network.architecture != config.network.architecture:
+            raise ConfigError(
+                f"network.start {start}: that run has a {other.config.network.architecture}, "
+                f"this one a {config.network.architecture}"
+            )
+        trained = [
+            found
+            for found in Standings(other).all()
+            if found.state == "done" and found.step.stage in ("warm-up", "train")
+        ]
+        if not trained:
+            raise ConfigError(f"network.start {start}: that run has no trained weights yet")
+        path = other.store.fetch(f"{trained[-1].folder}/{layout.MODEL}")
+    if not path.is_file():
+        raise ConfigError(f'network.start {start}: no such file or run; use "random", a .pth or a .safetensors file')
+    return str(path.absolute()), file_digest(path)
+
+
+def _pin_numerics(config: RunConfig) -> RunConfig:
+    numerics = config.numerics
+    pinned = numerics.model_copy(
+        update={
+            "threads": numerics.threads or _cores(),
+            "precision": _native_precision(config) if numerics.precision == "auto" else numerics.precision,
+        }
+    )
+    return config.model_copy(update={"numerics": pinned})
+
+
+def _cores() -> int:
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _native_precision(config: RunConfig) -> str:
+    """bfloat16 on a GPU, or where the processor multiplies in it; emulated elsewhere, float32 is faster."""
+    if config.placement.device.startswith("cuda"):
+        return "bfloat16"
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return "float32"
+    return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
+
+
+def all_done(run: Run) -> bool:
+    """Whether nothing of the plan is left to do."""
+    found = Standings(run).all()
+    assert len(found) == len(plan(run.config))
+    return all(standing.state == "done" for standing in found)
+

@@ -1,0 +1,114 @@
+"""What a run records on storage: run.json and the manifest beside every artifact."""
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from schemas.config import RunConfig
+from schemas.digests import digest_json
+from schemas.plan import FORMAT_VERSION
+from schemas.stages import StageName
+
+
+class Record(BaseModel):
+    """Something written once and read by later versions: unknown keys are an error, not ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Provenance(Record):
+    """Who made it, where and when. Never digested: two machines may make the same artifact."""
+
+    created: str
+    """UTC, ISO 8601."""
+    seconds: float = 0.0
+    """How long the last attempt took."""
+    code: str
+    packages: dict[str, str]
+    python: str
+    host: str
+    container: str | None = None
+    user: str
+    device: str = "cpu"
+    warnings: tuple[str, ...] = ()
+
+
+class FileEntry(Record):
+    """One file of an artifact."""
+
+    path: str
+    """Below the artifact's folder."""
+    bytes: int
+    digest: str
+
+
+class Manifest(Record):
+    """Written last: no manifest, no artifact."""
+
+    format: Literal[1] = FORMAT_VERSION
+    stage: StageName
+    cycle: int | None
+    key: str
+    ingredients: dict[str, Any]
+    content: str
+    """Content digest: over decoded labels, table rows or tensors, never over file bytes or times."""
+    summary: dict[str, float | int | str]
+    """A few figures for `cyborgs status`."""
+    files: tuple[FileEntry, ...]
+    digest: str = ""
+    """Of all the above."""
+    provenance: Provenance
+
+    def sealed(self) -> Self:
+        """This manifest with its own digest filled in."""
+        return self.model_copy(update={"digest": self._own_digest()})
+
+    def _own_digest(self) -> str:
+        return digest_json(self.model_dump(mode="json", exclude={"digest", "provenance"}))
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.digest and self.digest != self._own_digest():
+            raise ValueError("its digest does not match what it says")
+        return self
+
+
+class Change(Record):
+    """One change of a run after its creation."""
+
+    when: str
+    who: str
+    what: dict[str, tuple[Any, Any]]
+    """Dotted setting -> (before, after)."""
+
+
+class RunRecord(Record):
+    """run.json: what the run was told, and what was pinned when it was created."""
+
+    format: Literal[1] = FORMAT_VERSION
+    name: str
+    """Of the config it was made from."""
+    config: RunConfig
+    config_digest: str
+    """Of everything that defines the result: the config without `placement`."""
+    data: tuple[str, ...]
+    """Where the photographs are; free to change when they move."""
+    pins: dict[str, str]
+    """Digests of what came from outside: "photographs" (the list of names and sizes), "start" (weights)."""
+    start: str | None = None
+    """File of the start weights, as found when the run was created."""
+    photographs: int
+    """Photographs listed at creation."""
+    created: Provenance
+    history: tuple[Change, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.config_digest != result_digest(self.config):
+            raise ValueError("its config_digest does not match its config: was it edited by hand?")
+        return self
+
+
+def result_digest(config: RunConfig) -> str:
+    """Digest of all settings that define the result."""
+    return digest_json(config.model_dump(mode="json", exclude={"placement"}))

@@ -1,0 +1,326 @@
+"""Every setting of a run. The defaults are the paper's; where it is silent, docs/method.md says why.
+
+Three kinds: what defines the result, `numerics` (rounding; pinned when the run is created) and `placement`
+(free to change between any two attempts).
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from schemas.architectures import Architecture, layer_names
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+def _as_range(value: Any) -> Any:
+    """A single number stands for the range that holds only it."""
+    return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _as_names(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+def _ordered(value: tuple[Any, Any]) -> tuple[Any, Any]:
+    if value[0] > value[1]:
+        raise ValueError(f"the range {value[0]}..{value[1]} is empty: put the smaller number first")
+    return value
+
+
+ClusterCount = Annotated[int, Field(ge=2, le=256)]
+ClusterRange = Annotated[
+    tuple[ClusterCount, ClusterCount], BeforeValidator(_as_range), AfterValidator(_ordered)
+]
+PositiveRange = Annotated[
+    tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]], AfterValidator(_ordered)
+]
+LayerNames = Annotated[tuple[str, ...], BeforeValidator(_as_names), Field(min_length=1)]
+
+
+class Settings(BaseModel):
+    """Immutable, no unknown keys, and the text under each field is its description."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+class IndexConfig(Settings):
+    """`index-images`: which photographs take part."""
+
+    max_broken_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    """Share of photographs that may be broken before the run stops; those few are quarantined and listed."""
+    max_megapixels: Annotated[float, Field(gt=0)] = 179.0
+    """Photographs with more million pixels than this are quarantined unread (decompression bombs)."""
+
+
+class NetworkConfig(Settings):
+    """The backbone, and what the mask loss puts on top of it."""
+
+    architecture: Architecture = "resnet50"
+    """A torchvision ResNet by name (section 4.1: ResNet-50)."""
+    start: str = "random"
+    """Start weights: "random", a file with a torchvision state dict (.pth, .safetensors), or another run."""
+    contrast_layers: LayerNames = ("layer2", "layer3", "layer4")
+    """Layers fused for the mask loss (Table 2c, equation 5; the paper's res2, res3, res4)."""
+    region_grid: Annotated[int, Field(ge=1, le=64)] = 7
+    """Cells along each side of the common grid on which layers are fused and regions pooled."""
+    downsample: Literal["area", "bilinear"] = "area"
+    """How finer layers come down to the common grid (equation 5 says bilinear; the authors average)."""
+    projector_hidden: Annotated[int, Field(ge=1)] = 4096
+    """Width of the hidden layer of projector and predictor (BYOL's MLP)."""
+    projection_dim: Annotated[int, Field(ge=2)] = 256
+    """Dimensions of projections and predictions."""
+
+
+class AugmentationConfig(Settings):
+    """BYOL's two pipelines; a pair gives view 1 and view 2."""
+
+    crop_size: Annotated[int, Field(ge=32, le=1024)] = 224
+    """Side of a crop in pixels; a multiple of network.region_grid."""
+    crop_area: Annotated[tuple[Probability, Probability], AfterValidator(_ordered)] = (0.08, 1.0)
+    """Share of the photograph's area that a crop covers, drawn uniformly."""
+    crop_ratio: PositiveRange = (3 / 4, 4 / 3)
+    """Width by height of a crop, drawn log-uniformly."""
+    flip_probability: Probability = 0.5
+    """Chance of a horizontal flip."""
+    jitter_probability: Probability = 0.8
+    """Chance of colour jitter."""
+    brightness: Annotated[float, Field(ge=0, le=1)] = 0.4
+    """Brightness factor is drawn from 1 - x to 1 + x."""
+    contrast: Annotated[float, Field(ge=0, le=1)] = 0.4
+    """Contrast factor is drawn from 1 - x to 1 + x."""
+    saturation: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Saturation factor is drawn from 1 - x to 1 + x."""
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    """Hue shift is drawn from -x to x, in turns of the colour circle."""
+    grey_probability: Probability = 0.2
+    """Chance of turning grey."""
+    blur_probability: tuple[Probability, Probability] = (1.0, 0.1)
+    """Chance of Gaussian blur in view 1 and view 2."""
+    blur_kernel: Annotated[int, Field(ge=1, le=101)] = 23
+    """Side of the blur kernel in pixels, odd; scales with the crop (9 for 96 px)."""
+    blur_sigma: PositiveRange = (0.1, 2.0)
+    """Standard deviation of the blur in pixels; scales with the crop (0.1 to 0.9 for 96 px)."""
+    solarize_probability: tuple[Probability, Probability] = (0.0, 0.2)
+    """Chance of solarisation in view 1 and view 2."""
+    solarize_threshold: Probability = 0.5
+    """Brightness from which solarisation inverts, 0 black to 1 white."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.blur_kernel % 2 == 0:
+            raise ValueError(
+                f"blur_kernel {self.blur_kernel} is even: a kernel has a centre, use {self.blur_kernel + 1}"
+            )
+        if self.crop_area[0] <= 0:
+            raise ValueError(f"crop_area starts at {self.crop_area[0]}: it must start above 0")
+        return self
+
+
+class ScheduleConfig(Settings):
+    """When each phase happens (Algorithm 3). Epochs count from 0."""
+
+    epochs: Annotated[int, Field(ge=1)] = 800
+    """E: epochs in all, warm-up included."""
+    warmup_epochs: Annotated[int, Field(ge=0)] = 5
+    """W: epochs of vMF loss alone before the first masks (section 3.4)."""
+    bootstrap_every_epochs: Annotated[int, Field(ge=0)] = 100
+    """N: masks are renewed before every epoch t > W with t % N == 0 (Table 2a); 0 keeps the first masks."""
+    checkpoint_epochs: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Backbones kept besides those at the end of a stage, after so many epochs (Fig. 5b)."""
+
+
+class OptimizationConfig(Settings):
+    """How weights move."""
+
+    optimizer: Literal["lars", "sgd", "adamw"] = "lars"
+    """LARS as in the paper; SGD or AdamW for runs of a few hundred steps, in which LARS hardly moves a weight."""
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    """Photographs per step over all processes (section 4.1)."""
+    learning_rate: Annotated[float, Field(gt=0)] = 0.1
+    """Peak learning rate (section 4.1)."""
+    weight_decay: Annotated[float, Field(ge=0)] = 1.5e-6
+    """Weight decay of parameters with two or more dimensions (section 4.1)."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Momentum of LARS and SGD."""
+    trust_coefficient: Annotated[float, Field(gt=0)] = 0.001
+    """LARS: length of a step relative to the length of the weight."""
+    lr_warmup_epochs: Annotated[float, Field(ge=0)] = 10.0
+    """Epochs of linear growth of the learning rate."""
+    lr_schedule: Literal["step", "cosine"] = "step"
+    """After the growth: steps down at lr_milestones, or half a cosine to 0."""
+    lr_milestones: tuple[Probability, ...] = (0.96, 0.98)
+    """Shares of the run at which the learning rate is multiplied by lr_decay."""
+    lr_decay: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Factor at each milestone."""
+    ema_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.996
+    """Where the momentum of the target network starts; it rises to 1 by a cosine (short runs start lower)."""
+
+
+class VmfConfig(Settings):
+    """The clustering consistency loss (equations 3 and 4)."""
+
+    clusters: ClusterRange = (8, 8)
+    """K of the prototypes in a step: a number, or a range to draw from (section 3.4: 8)."""
+    concentration: Annotated[float, Field(gt=0)] = 10.0
+    """kappa, shared by all clusters (equation 4)."""
+    distance: Literal["vmf", "euclidean"] = "vmf"
+    """d(mu, y) in equation 3 (Table 2f)."""
+    branches: Literal["symmetric", "paper"] = "symmetric"
+    """"symmetric": both views through both networks, all four terms carry gradient; "paper": 3.4 to the letter."""
+    correspondence: Literal["geometric", "index"] = "geometric"
+    """Inter terms match cells at the same place of the photograph, or at the same index of the grid."""
+    iterations: Annotated[int, Field(ge=1)] = 20
+    """Iterations of spherical k-means in a step."""
+    points_per_cluster: Annotated[int, Field(ge=1)] = 256
+    """Cells per cluster, over the whole batch, that prototypes are fitted on."""
+
+
+class MasksConfig(Settings):
+    """`bootstrap-masks` (section 3.3, Algorithm 1)."""
+
+    layer: LayerNames = ("layer2.2",)
+    """Layer whose features are clustered, the vMF loss included (Table 2d; the paper's res2.b2); several are concatenated."""
+    clusters: ClusterRange = (2, 256)
+    """K, drawn uniformly per group of photographs, both ends included (Table 2e)."""
+    images_per_group: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Photographs that are clustered together."""
+    max_side: Annotated[int, Field(ge=32)] = 640
+    """Longer photographs are brought down to this side in pixels; keep its ratio to augmentation.crop_size."""
+    iterations: Annotated[int, Field(ge=1)] = 20
+    """Iterations of spherical k-means."""
+    points_per_cluster: Annotated[int, Field(ge=1)] = 256
+    """Cells per cluster that centroids are fitted on; every cell is labelled."""
+    refresh_batch_norm: Annotated[int, Field(ge=0)] = 0
+    """Groups over which batch-norm statistics are estimated anew before clustering; 0 keeps the trained ones."""
+    rows_per_shard: Annotated[int, Field(ge=16)] = 512
+    """Photographs per file of the mask store, a multiple of 16; bootstrapping resumes at this grain."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.rows_per_shard % 16:
+            raise ValueError(f"rows_per_shard {self.rows_per_shard} is not a multiple of 16")
+        if self.rows_per_shard % self.images_per_group:
+            raise ValueError(
+                f"rows_per_shard {self.rows_per_shard} is not a multiple of images_per_group {self.images_per_group}: "
+                "a group must not be split over two files"
+            )
+        return self
+
+
+class TrainConfig(Settings):
+    """`train`: the mask loss (equation 2), with the vMF loss joining in."""
+
+    temperature: Annotated[float, Field(gt=0)] = 0.1
+    """Temperature of the contrast."""
+    regions: Annotated[int, Field(ge=1, le=1024)] = 16
+    """R: region ids sampled per view, with replacement."""
+    region_sampling: Literal["independent", "shared"] = "independent"
+    """Per view on its own (DetCon), or ids present in both views first."""
+    vmf_every_epochs: Annotated[int, Field(ge=0)] = 5
+    """M: the vMF loss joins in where epoch % M == 0 (Table 2g); 0 for never."""
+    vmf_weight: Annotated[float, Field(ge=0)] = 0.1
+    """lambda (Table 2h)."""
+    vmf_update: Literal["joint", "separate"] = "joint"
+    """One backward pass of the sum, or a second update with its own views (Algorithm 3 to the letter)."""
+
+
+class EvaluateConfig(Settings):
+    """`evaluate`: what needs no labels."""
+
+    images: Annotated[int, Field(ge=2)] = 512
+    """Photographs measured, from the start of the index."""
+    pictures: Annotated[int, Field(ge=0, le=64)] = 8
+    """Photographs shown beside their masks in the report."""
+
+
+class NumericsConfig(Settings):
+    """Changes results in rounding or more; pinned when the run is created."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    """Of the networks; losses are float32 always. "auto": bfloat16 where the processor computes in it."""
+    world_size: Annotated[int, Field(ge=1)] = 1
+    """Processes that share a step."""
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """Threads per process; left out: the cores of the machine that creates the run."""
+
+
+class PlacementConfig(Settings):
+    """Where and how it runs; never changes a result."""
+
+    data: tuple[str, ...] = ()
+    """Folders of photographs, COCO json files, or "demo-tiles"; the command line's --data goes first."""
+    device: str = "auto"
+    """"auto", "cpu", "cuda" or "cuda:1"."""
+    loader_workers: Annotated[int, Field(ge=0)] | None = None
+    """Processes that read and augment; left out: chosen by device and cores."""
+    launcher: Literal["process", "inline"] = "process"
+    """Each stage in a child process, or in this one (for debugging)."""
+    checkpoint_every_minutes: Annotated[float, Field(gt=0)] = 10.0
+    """Training saves what it has reached this often."""
+    log_every_steps: Annotated[int, Field(ge=1)] = 10
+    """Steps between two lines of the metrics log."""
+
+
+class RunConfig(Settings):
+    """Everything that a run is told."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Start of every random stream."""
+    index: IndexConfig = IndexConfig()
+    network: NetworkConfig = NetworkConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    optimization: OptimizationConfig = OptimizationConfig()
+    vmf: VmfConfig = VmfConfig()
+    masks: MasksConfig = MasksConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    numerics: NumericsConfig = NumericsConfig()
+    placement: PlacementConfig = PlacementConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        architecture = self.network.architecture
+        known = layer_names(architecture)
+        for field, layers in (
+            ("masks.layer", self.masks.layer),
+            ("network.contrast_layers", self.network.contrast_layers),
+        ):
+            for layer in layers:
+                if layer not in known:
+                    raise ValueError(
+                        f"{field}: {architecture} has no layer {layer!r}; it has {', '.join(known)}"
+                    )
+            if len(set(layers)) < len(layers):
+                raise ValueError(f"{field}: a layer is named twice in {', '.join(layers)}")
+        size, grid = self.augmentation.crop_size, self.network.region_grid
+        if size % grid:
+            raise ValueError(
+                f"augmentation.crop_size {size} is not a multiple of network.region_grid {grid}: "
+                f"use a crop of {size // grid * grid or grid} or {(size // grid + 1) * grid}"
+            )
+        schedule = self.schedule
+        if schedule.epochs <= schedule.warmup_epochs:
+            raise ValueError(
+                f"schedule.epochs {schedule.epochs} leaves nothing after schedule.warmup_epochs "
+                f"{schedule.warmup_epochs}: raise the one or lower the other"
+            )
+        if self.optimization.lr_warmup_epochs > schedule.epochs:
+            raise ValueError(
+                f"optimization.lr_warmup_epochs {self.optimization.lr_warmup_epochs:g} is longer than the run "
+                f"(schedule.epochs {schedule.epochs}): use 5 % of it or less"
+            )
+        for epoch in schedule.checkpoint_epochs:
+            if epoch > schedule.epochs:
+                raise ValueError(
+                    f"schedule.checkpoint_epochs: {epoch} is beyond schedule.epochs {schedule.epochs}"
+                )
+        if self.optimization.batch_size % self.numerics.world_size:
+            raise ValueError(
+                f"optimization.batch_size {self.optimization.batch_size} does not divide by "
+                f"numerics.world_size {self.numerics.world_size}: every process takes an equal share"
+            )
+        return self

@@ -1,0 +1,129 @@
+"""From a YAML file (or a name under configs/) and `--set a.b=c` to a RunConfig, with one clear line per mistake."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from schemas.config import RunConfig
+from schemas.errors import ConfigError
+
+CONFIG_FOLDER = Path(__file__).resolve().parent.parent / "configs"
+
+
+def config_names() -> list[str]:
+    """Names of the configs that come with the project."""
+    return sorted(path.stem for path in CONFIG_FOLDER.glob("*.yaml"))
+
+
+def find_config(name: str) -> Path:
+    """The file that a name under configs/ or a path stands for."""
+    path = Path(name)
+    if path.suffix in {".yaml", ".yml"}:
+        if path.is_file():
+            return path
+        raise ConfigError(f"config {name}: no such file")
+    shipped = CONFIG_FOLDER / f"{name}.yaml"
+    if shipped.is_file():
+        return shipped
+    raise ConfigError(f"config {name!r}: not a .yaml file and not one of {', '.join(config_names())}")
+
+
+def load_config(name: str, assignments: Iterable[str] = ()) -> RunConfig:
+    """Read a config and lay `a.b=c` assignments over it.
+
+    Raises:
+        ConfigError: the file does not exist or is not YAML, a key is unknown, a value is out of range or at
+            odds with another; one line per mistake.
+    """
+    path = find_config(name)
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config {path}: not readable as YAML: {' '.join(str(error).split())}") from error
+    if tree is None:
+        tree = {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"config {path}: expected settings such as `seed: 0`, found {type(tree).__name__}")
+    for assignment in assignments:
+        _assign(tree, assignment)
+    return parse_config(tree, where=f"config {name}")
+
+
+def parse_config(tree: Mapping[str, Any], *, where: str) -> RunConfig:
+    """Validate a tree of settings; `where` opens each message."""
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        lines = [f"{where}: {_explain(detail)}" for detail in error.errors()]
+        raise ConfigError("\n".join(lines)) from error
+
+
+def _assign(tree: dict[str, Any], assignment: str) -> None:
+    name, equals, text = assignment.partition("=")
+    if not equals or not name.strip():
+        raise ConfigError(f"--set {assignment}: write it as name=value, such as train.temperature=0.2")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {assignment}: the value is not readable as YAML") from error
+    *parents, leaf = name.strip().split(".")
+    node = tree
+    for parent in parents:
+        child = node.setdefault(parent, {})
+        if child is None:
+            child = node[parent] = {}
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {assignment}: {parent} is a value, not a group of settings")
+        node = child
+    node[leaf] = value
+
+
+def _explain(detail: Any) -> str:
+    location = [str(part) for part in detail["loc"]]
+    name = ".".join(location)
+    if detail["type"] == "extra_forbidden":
+        return f"unknown setting {name}{_suggestion(location)}"
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    if not name or (detail["type"] == "value_error" and len(location) < 2 and "." in message.split(":")[0]):
+        return message
+    if detail["type"] == "value_error":
+        return f"{name}: {message}"
+    return f"{name} = {detail['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _suggestion(location: list[str]) -> str:
+    known = field_names(RunConfig)
+    wanted = ".".join(location)
+    close = difflib.get_close_matches(wanted, known, n=1, cutoff=0.7)
+    if not close:
+        close = [name for name in known if name.rsplit(".", 1)[-1] == location[-1]][:1]
+    return f": did you mean {close[0]}?" if close else "; `cyborgs plan CONFIG --settings` lists them"
+
+
+def field_names(model: type[BaseModel], prefix: str = "") -> list[str]:
+    """Dotted names of all settings below a model."""
+    names = []
+    for name, field in model.model_fields.items():
+        nested = field.annotation
+        if isinstance(nested, type) and issubclass(nested, BaseModel):
+            names.extend(field_names(nested, f"{prefix}{name}."))
+        else:
+            names.append(f"{prefix}{name}")
+    return names
+
+
+def flatten(config: BaseModel) -> dict[str, Any]:
+    """Dotted name -> JSON value for every setting."""
+    return dict(_flatten(config.model_dump(mode="json"), ""))
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

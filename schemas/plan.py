@@ -1,0 +1,158 @@
+"""The plan: which stages a config leads to, in order, and what each reads (Algorithm 3). Pure functions."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.config import NetworkConfig, RunConfig
+from schemas.digests import digest_json
+from schemas.errors import ConfigError
+from schemas.stages import CYCLE_STAGES, StageName
+
+FORMAT_VERSION = 1
+"""Of everything written to a run. It enters the keys: an older run's artifacts are never taken for today's."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage at its place in the run."""
+
+    stage: StageName
+    cycle: int | None = None
+    first_epoch: int = 0
+    """Epochs trained before this step, W at the first masks."""
+    last_epoch: int = 0
+    """Epochs trained after it; the same for a stage that does not train."""
+    inputs: tuple[tuple[str, str], ...] = ()
+    """(role, name of the step whose artifact plays it)."""
+
+    @property
+    def name(self) -> str:
+        """Such as `train cycle 1`."""
+        return step_name(self.stage, self.cycle)
+
+
+def step_name(stage: StageName, cycle: int | None = None) -> str:
+    """How a step is called in messages and in Prefect."""
+    return stage if cycle is None else f"{stage} cycle {cycle}"
+
+
+def bootstrap_epochs(config: RunConfig) -> list[int]:
+    """Epochs before which masks are made: W, and every t > W with t % N == 0."""
+    schedule = config.schedule
+    first, every = schedule.warmup_epochs, schedule.bootstrap_every_epochs
+    later = [epoch for epoch in range(first + 1, schedule.epochs) if every and epoch % every == 0]
+    return [first, *later]
+
+
+def plan(config: RunConfig) -> list[Step]:
+    """All steps of a run, in an order in which each finds its inputs."""
+    index: StageName = "index-images"
+    warm_up: StageName = "warm-up"
+    starts = bootstrap_epochs(config)
+    steps = [
+        Step(index),
+        Step(warm_up, last_epoch=config.schedule.warmup_epochs, inputs=(("index", index),)),
+    ]
+    checkpoint = step_name(warm_up)
+    for cycle, first in enumerate(starts):
+        last = starts[cycle + 1] if cycle + 1 < len(starts) else config.schedule.epochs
+        masks, train = step_name("bootstrap-masks", cycle), step_name("train", cycle)
+        steps.append(
+            Step("bootstrap-masks", cycle, first, first, (("index", index), ("checkpoint", checkpoint)))
+        )
+        steps.append(
+            Step("train", cycle, first, last, (("index", index), ("checkpoint", checkpoint), ("masks", masks)))
+        )
+        before = (("previous_masks", step_name("bootstrap-masks", cycle - 1)),) if cycle else ()
+        steps.append(
+            Step(
+                "evaluate",
+                cycle,
+                last,
+                last,
+                (("index", index), ("checkpoint", train), ("masks", masks), *before),
+            )
+        )
+        checkpoint = train
+    return steps
+
+
+def find_step(config: RunConfig, stage: StageName, cycle: int | None) -> Step:
+    """The step of that stage and cycle.
+
+    Raises:
+        ConfigError: the cycle is missing, superfluous, or beyond the last.
+    """
+    if stage in CYCLE_STAGES and cycle is None:
+        raise ConfigError(f"{stage} happens once per cycle: say which with --cycle")
+    if stage not in CYCLE_STAGES and cycle is not None:
+        raise ConfigError(f"{stage} happens once per run: leave out --cycle")
+    for step in plan(config):
+        if (step.stage, step.cycle) == (stage, cycle):
+            return step
+    raise ConfigError(f"cycle {cycle}: this run has cycles 0 to {len(bootstrap_epochs(config)) - 1}")
+
+
+PARTS: dict[StageName, tuple[str, ...]] = {
+    "index-images": ("index",),
+    "warm-up": ("network", "augmentation", "schedule", "optimization", "vmf", "masks", "numerics"),
+    "bootstrap-masks": ("network", "masks", "numerics"),
+    "train": ("network", "augmentation", "schedule", "optimization", "vmf", "train", "masks", "numerics"),
+    "evaluate": ("network", "augmentation", "masks", "train", "evaluate", "numerics"),
+}
+NETWORK_SHAPE = tuple(name for name in NetworkConfig.model_fields if name != "start")
+READ_FROM: dict[tuple[StageName, str], tuple[str, ...]] = {
+    ("warm-up", "schedule"): ("epochs", "warmup_epochs"),
+    ("warm-up", "masks"): ("layer",),
+    ("train", "schedule"): ("epochs",),
+    ("train", "masks"): ("layer",),
+    ("bootstrap-masks", "network"): ("architecture",),
+    ("train", "network"): NETWORK_SHAPE,
+    ("evaluate", "network"): NETWORK_SHAPE,
+    ("evaluate", "augmentation"): ("crop_size",),
+    ("evaluate", "masks"): ("layer", "max_side"),
+    ("evaluate", "train"): ("regions",),
+}
+"""Where a stage reads only some settings of a part; its key follows those alone."""
+
+
+def config_part(config: RunConfig, step: Step) -> dict[str, Any]:
+    """The settings that define this step's result."""
+    part: dict[str, Any] = {"seed": config.seed}
+    for name in PARTS[step.stage]:
+        settings = getattr(config, name).model_dump(mode="json")
+        wanted = READ_FROM.get((step.stage, name), tuple(settings))
+        part[name] = {key: settings[key] for key in wanted}
+    if step.stage in ("warm-up", "train"):
+        kept = [e for e in config.schedule.checkpoint_epochs if step.first_epoch < e <= step.last_epoch]
+        part["schedule"] |= {"first_epoch": step.first_epoch, "last_epoch": step.last_epoch, "keep": kept}
+    if step.stage == "warm-up":
+        # What the file says matters, not where it lies: its digest is among the pins.
+        part["network"]["start"] = "random" if config.network.start == "random" else "given"
+    return part
+
+
+def ingredients(
+    config: RunConfig, step: Step, *, inputs: dict[str, str], pins: dict[str, str]
+) -> dict[str, Any]:
+    """What the key of a step's artifact is made of.
+
+    Args:
+        inputs: role -> content digest of the artifact that is read.
+        pins: digests of what came from outside when the run was created: the list of photographs for
+            `index-images`, the start weights for `warm-up`.
+    """
+    wanted = {"index-images": "photographs", "warm-up": "start"}.get(step.stage)
+    return {
+        "format": FORMAT_VERSION,
+        "stage": step.stage,
+        "cycle": step.cycle,
+        "config": config_part(config, step),
+        "inputs": inputs,
+        "pins": {wanted: pins[wanted]} if wanted in pins else {},
+    }
+
+
+def artifact_key(parts: dict[str, Any]) -> str:
+    """The key under which an artifact with these ingredients stands: 20 hexadecimal characters."""
+    return digest_json(parts)[:20]

@@ -1,0 +1,39 @@
+"""The stages by name, what a launcher hands to one, and what it gets back."""
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+StageName = Literal["index-images", "warm-up", "bootstrap-masks", "train", "evaluate"]
+STAGE_NAMES: tuple[StageName, ...] = get_args(StageName)
+CYCLE_STAGES: tuple[StageName, ...] = ("bootstrap-masks", "train", "evaluate")
+"""Stages that happen once per cycle; the others happen once per run."""
+
+
+class StageRequest(BaseModel):
+    """All that travels from the flow to a stage; the rest it reads from the run on storage."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str
+    """Path or URL of the run."""
+    stage: StageName
+    cycle: Annotated[int, Field(ge=0)] | None = None
+    """For the stages of a cycle."""
+    force: bool = False
+    """Compute again what is done."""
+
+
+class StageResult(BaseModel):
+    """A reference to what a stage left on storage."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    """Such as `bootstrap-masks cycle 2`."""
+    path: str
+    """Folder of the artifact below the run."""
+    content: str
+    """Its content digest."""
+    computed: bool
+    """False when it was done already."""

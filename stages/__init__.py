@@ -1,0 +1,1 @@
+"""ONE JOB EACH: load artifacts, unpack the config, call the method, commit what came out."""

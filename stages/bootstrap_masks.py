@@ -1,0 +1,192 @@
+"""`bootstrap-masks`: masks of all photographs from the encoder's own features, a shard at a time (Algorithm 1)."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from cyborgs.clustering.bootstrap import bootstrap_group, fit_within, fitted_size, with_fresh_statistics
+from cyborgs.networks.backbone import Backbone
+from schemas.architectures import feature_grid, layer_stride
+from schemas.digests import DIGEST_BYTES
+from schemas.errors import DamagedArtifactError
+from stages.build import computes_in_bfloat16
+from stages.checkpoint import read_backbone
+from stages.context import Context, Outcome
+from stages.progress import Progress
+from storage import layout
+from storage.index import Photograph
+from storage.masks import MaskRow, create_mask_store, read_rows, write_shard
+from storage.photographs import PhotographReader
+
+
+def bootstrap_masks(context: Context) -> Outcome:
+    """Write masks.zarr. A shard that an earlier attempt finished is not made again."""
+    config = context.config
+    assert context.step.cycle is not None
+    photographs, reader = context.photographs()
+    path = context.workspace() / layout.MASKS
+    _create_store(context, path, photographs)
+    rows_per_shard = config.masks.rows_per_shard
+    firsts = range(0, len(photographs), rows_per_shard)
+    pending = [first for first in firsts if context.read_partial(_marker(first)) is None]
+    with (
+        Progress(
+            context.step.name,
+            total=len(photographs),
+            done=len(photographs) - sum(min(rows_per_shard, len(photographs) - f) for f in pending),
+            unit="photograph",
+        ) as progress,
+        _Prefetch(reader, config.masks.max_side) as prefetch,
+    ):
+        backbone = _load_backbone(context, prefetch, len(photographs)) if pending else None
+        for first in pending:
+            assert backbone is not None
+            last = min(first + rows_per_shard, len(photographs))
+            shard = list(
+                _shard_rows(
+                    context,
+                    backbone,
+                    photographs,
+                    prefetch,
+                    range(first, last),
+                    progress=progress.advance,
+                )
+            )
+            write_shard(path, first, shard)
+            context.run.store.publish(f"{context.folder}/{layout.MASKS}")
+            context.run.store.write(context.partial(_marker(first)), b"done")
+            context.stop.check()
+    return _summarise(context, path)
+
+
+def _create_store(context: Context, path: Path, photographs: list[Photograph]) -> None:
+    config = context.config
+    stride = layer_stride(config.masks.layer[0])
+    grids = []
+    for photograph in photographs:
+        width, height = fitted_size(photograph.width, photograph.height, config.masks.max_side)
+        grids.append(feature_grid(height, width, stride))
+    create_mask_store(
+        path,
+        rows=len(photographs),
+        grid=(max(h for h, _ in grids), max(w for _, w in grids)),
+        rows_per_shard=config.masks.rows_per_shard,
+        attributes={
+            "layer": list(config.masks.layer),
+            "stride": stride,
+            "cycle": context.step.cycle,
+            "checkpoint": context.input_manifest("checkpoint").content,
+            "index": context.input_manifest("index").content,
+            "config": context.run.record.config_digest,
+        },
+    )
+
+
+def _load_backbone(context: Context, prefetch: "_Prefetch", rows: int) -> Backbone:
+    config = context.config
+    backbone = Backbone(config.network.architecture, seed=0)
+    backbone.load_state_dict(read_backbone(context.input("checkpoint").path(layout.MODEL)))
+    backbone.to(context.device, memory_format=torch.channels_last).eval()
+    if not config.masks.refresh_batch_norm:
+        return backbone
+    groups = list(_groups(range(rows), config.masks.images_per_group))[: config.masks.refresh_batch_norm]
+    return with_fresh_statistics(
+        backbone,
+        prefetch.groups(groups),
+        config.masks.layer,
+        bfloat16=computes_in_bfloat16(config),
+    )
+
+
+def _shard_rows(
+    context: Context,
+    backbone: Backbone,
+    photographs: list[Photograph],
+    prefetch: "_Prefetch",
+    rows: range,
+    *,
+    progress: Callable[[int], None],
+) -> Iterator[MaskRow]:
+    config = context.config.masks
+    assert context.step.cycle is not None
+    groups = list(_groups(rows, config.images_per_group))
+    for group, images in zip(groups, prefetch.groups(groups), strict=True):
+        masks = bootstrap_group(
+            backbone,
+            images,
+            layers=config.layer,
+            clusters=config.clusters,
+            iterations=config.iterations,
+            points_per_cluster=config.points_per_cluster,
+            seed=context.config.seed,
+            cycle=context.step.cycle,
+            group=group.start // config.images_per_group,
+            bfloat16=computes_in_bfloat16(context.config),
+        )
+        for row, labels in zip(group, masks.labels, strict=True):
+            yield MaskRow(labels, (photographs[row].height, photographs[row].width), masks.clusters)
+        progress(len(group))
+
+
+def _groups(rows: range, size: int) -> Iterator[range]:
+    return (range(first, min(first + size, rows.stop)) for first in range(rows.start, rows.stop, size))
+
+
+def _marker(first: int) -> str:
+    return f"shard-{first:09d}"
+
+
+def _summarise(context: Context, path: Path) -> Outcome:
+    """Read the whole store back, every checksum held against its row, and digest what it says."""
+    hasher = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    regions, clusters = [], []
+    try:
+        for row, masks in read_rows(path):
+            hasher.update(np.array([row, masks.clusters, *masks.labels.shape, *masks.image_size], "<u4").tobytes())
+            hasher.update(masks.labels.tobytes())
+            regions.append(len(np.unique(masks.labels)))
+            clusters.append(masks.clusters)
+    except DamagedArtifactError as error:
+        context.run.store.delete(f"{context.folder}/{layout.PARTIAL}")
+        context.run.store.delete(f"{context.folder}/{layout.MASKS}")
+        raise DamagedArtifactError(f"{error}; give the same command again to make it anew") from error
+    return Outcome(
+        hasher.hexdigest(),
+        {
+            "photographs": len(regions),
+            "regions_per_photograph": round(float(np.mean(regions)), 2),
+            "clusters_per_group": round(float(np.mean(clusters)), 2),
+        },
+    )
+
+
+class _Prefetch:
+    """Decodes the photographs of the next group while the network works on this one."""
+
+    def __init__(self, reader: PhotographReader, max_side: int) -> None:
+        self._reader, self._max_side = reader, max_side
+        self._pool = ThreadPoolExecutor(os.cpu_count())
+
+    def __enter__(self) -> "_Prefetch":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def groups(self, groups: list[range]) -> Iterator[list[Image.Image]]:
+        waiting: list[Future[Image.Image]] = self._submit(groups[0]) if groups else []
+        for number in range(len(groups)):
+            ready, waiting = waiting, self._submit(groups[number + 1]) if number + 1 < len(groups) else []
+            yield [future.result() for future in ready]
+
+    def _submit(self, rows: range) -> list[Future[Image.Image]]:
+        return [self._pool.submit(self._read, row) for row in rows]
+
+    def _read(self, row: int) -> Image.Image:
+        return fit_within(self._reader(row), self._max_side)

@@ -1,0 +1,91 @@
+"""From the run's config to the method's plain arguments."""
+
+import torch
+
+from cyborgs.augmentation.views import Augmentation
+from cyborgs.networks.siamese import SiameseNetwork
+from cyborgs.optimization.optimizers import make_optimizer
+from cyborgs.training.pretraining import Pretraining
+from cyborgs.training.settings import Contrast, Optimization, VmfLoss
+from schemas.config import RunConfig
+
+
+def build_network(config: RunConfig) -> SiameseNetwork:
+    """Online and target network with their random start weights."""
+    return SiameseNetwork(
+        architecture=config.network.architecture,
+        contrast_layers=config.network.contrast_layers,
+        region_grid=config.network.region_grid,
+        downsample=config.network.downsample,
+        hidden=config.network.projector_hidden,
+        dim=config.network.projection_dim,
+        seed=config.seed,
+    )
+
+
+def build_pretraining(
+    config: RunConfig, network: SiameseNetwork, *, steps_per_epoch: int, device: torch.device
+) -> Pretraining:
+    """The network on its device, with optimiser and schedules over the whole run."""
+    settings = config.optimization
+    network.to(device, memory_format=torch.channels_last)
+    optimizer = make_optimizer(
+        settings.optimizer,
+        [(name, p) for name, p in network.named_parameters() if p.requires_grad],
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        momentum=settings.momentum,
+        trust_coefficient=settings.trust_coefficient,
+    )
+    return Pretraining(
+        network,
+        optimizer,
+        optimization=Optimization(
+            learning_rate=settings.learning_rate,
+            lr_warmup_steps=round(settings.lr_warmup_epochs * steps_per_epoch),
+            lr_schedule=settings.lr_schedule,
+            lr_milestones=settings.lr_milestones,
+            lr_decay=settings.lr_decay,
+            ema_momentum=settings.ema_momentum,
+            steps=config.schedule.epochs * steps_per_epoch,
+        ),
+        vmf=VmfLoss(
+            layers=config.masks.layer,
+            clusters=config.vmf.clusters,
+            concentration=config.vmf.concentration,
+            distance=config.vmf.distance,
+            branches=config.vmf.branches,
+            correspondence=config.vmf.correspondence,
+            iterations=config.vmf.iterations,
+            points_per_cluster=config.vmf.points_per_cluster,
+        ),
+        seed=config.seed,
+        bfloat16=computes_in_bfloat16(config),
+    )
+
+
+def build_augmentation(config: RunConfig) -> Augmentation:
+    """BYOL's pipelines with the run's ranges."""
+    return Augmentation(**dict(config.augmentation))
+
+
+def build_contrast(config: RunConfig) -> Contrast:
+    """What the mask loss is told."""
+    return Contrast(
+        temperature=config.train.temperature,
+        vmf_weight=config.train.vmf_weight,
+        vmf_update=config.train.vmf_update,
+    )
+
+
+def joins_vmf(config: RunConfig, epoch: int) -> bool:
+    """Whether the vMF loss joins the mask loss in that epoch: t % M == 0, with M and lambda above 0."""
+    every = config.train.vmf_every_epochs
+    return every > 0 and config.train.vmf_weight > 0 and epoch % every == 0
+
+
+def computes_in_bfloat16(config: RunConfig) -> bool:
+    """Whether the networks run in bfloat16."""
+    precision = config.numerics.precision
+    assert precision != "auto", "pinned when the run was created"
+    return precision == "bfloat16"

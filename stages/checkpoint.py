@@ -1,0 +1,48 @@
+"""A pretraining state as files: the backbone as people take it home, and all the rest beside it."""
+
+from pathlib import Path
+
+from torch import Tensor
+
+from cyborgs.training.pretraining import Pretraining
+from schemas.errors import DamagedArtifactError
+from storage import layout
+from storage.artifacts import Artifact
+from storage.checkpoints import content_digest, decode_tensors, encode_tensors
+from storage.store import Store
+
+_BACKBONE = "network/online.backbone."
+
+
+def backbone_of(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The online backbone under torchvision's names."""
+    return {name.removeprefix(_BACKBONE): t for name, t in tensors.items() if name.startswith(_BACKBONE)}
+
+
+def write_checkpoint(store: Store, folder: str, pretraining: Pretraining) -> str:
+    """Write model.safetensors and training_state.safetensors; returns their content digest."""
+    tensors = pretraining.tensors()
+    rest = {name: tensor for name, tensor in tensors.items() if not name.startswith(_BACKBONE)}
+    position = {"step": pretraining.step}
+    store.write(f"{folder}/{layout.MODEL}", encode_tensors(backbone_of(tensors), position))
+    store.write(f"{folder}/{layout.TRAINING_STATE}", encode_tensors(rest, position))
+    return content_digest(tensors, position)
+
+
+def read_checkpoint(artifact: Artifact, pretraining: Pretraining, *, step: int) -> None:
+    """Load what `write_checkpoint` wrote.
+
+    Raises:
+        DamagedArtifactError: it stands at another step than the plan says.
+    """
+    backbone = read_backbone(artifact.path(layout.MODEL))
+    rest, position = decode_tensors(artifact.path(layout.TRAINING_STATE).read_bytes())
+    if position["step"] != step:
+        raise DamagedArtifactError(f"{artifact.folder} stands at step {position['step']}, expected {step}")
+    tensors = rest | {f"{_BACKBONE}{name}": tensor for name, tensor in backbone.items()}
+    pretraining.load(tensors, step=step)
+
+
+def read_backbone(path: Path) -> dict[str, Tensor]:
+    """Backbone weights under torchvision's names."""
+    return decode_tensors(path.read_bytes())[0]

@@ -1,0 +1,90 @@
+"""All that a stage is given: the run, its inputs, where to write, and how to tell what it does."""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from schemas.artifacts import Manifest
+from schemas.config import RunConfig
+from schemas.errors import DataError
+from schemas.plan import Step
+from stages.interruption import StopRequest
+from stages.metrics_log import MetricsLog
+from storage import layout
+from storage.artifacts import Artifact, Standings, load_artifact
+from storage.index import Photograph, photograph_reader, read_photographs
+from storage.photographs import PhotographReader
+from storage.run import Run
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage hands back for its manifest."""
+
+    content: str
+    """Content digest of what it wrote."""
+    summary: dict[str, float | int | str]
+
+
+@dataclass
+class Context:
+    """One attempt at one step."""
+
+    run: Run
+    step: Step
+    key: str
+    folder: str
+    """Of the artifact, below the run."""
+    standings: Standings
+    device: torch.device
+    stop: StopRequest
+    metrics: MetricsLog
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def config(self) -> RunConfig:
+        """The run's settings."""
+        return self.run.config
+
+    def workspace(self) -> Path:
+        """Local folder in which the artifact is made."""
+        return self.run.store.folder(self.folder)
+
+    def partial(self, name: str) -> str:
+        """Path of a file of partial work, below the run."""
+        return f"{self.folder}/{layout.PARTIAL}/{name}"
+
+    def read_partial(self, name: str) -> bytes | None:
+        """What an earlier attempt left under that name."""
+        try:
+            return self.run.store.read(self.partial(name))
+        except FileNotFoundError:
+            return None
+
+    def input(self, role: str) -> Artifact:
+        """The artifact that plays a role, digests checked."""
+        return load_artifact(self.run, self.standings.input(dict(self.step.inputs)[role]))
+
+    def optional_input(self, role: str) -> Artifact | None:
+        """As `input`, None where this step has none in that role."""
+        return self.input(role) if role in dict(self.step.inputs) else None
+
+    def input_manifest(self, role: str) -> Manifest:
+        """The manifest of the artifact that plays a role."""
+        manifest = self.standings.input(dict(self.step.inputs)[role]).manifest
+        assert manifest is not None
+        return manifest
+
+    def photographs(self) -> tuple[list[Photograph], PhotographReader]:
+        """The images table, and what reads its pixels."""
+        photographs = read_photographs(self.input("index"))
+        if not photographs:
+            raise DataError(f"run {self.run.store.url}: its index is empty")
+        return photographs, photograph_reader(photographs, self.run.record.data)
+
+    def warn(self, message: str) -> None:
+        """Tell the person, and keep it beside the artifact."""
+        self.warnings.append(message)
+        print(f"warning: {message}", file=sys.stderr, flush=True)

@@ -1,0 +1,49 @@
+"""The device, threads and determinism that a stage computes with."""
+
+import os
+
+import faiss
+import torch
+
+from schemas.config import RunConfig
+from schemas.errors import ConfigError
+
+
+def choose_device(name: str) -> torch.device:
+    """The device that `placement.device` names; "auto" is the first GPU, else the processor.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"placement.device {name!r}: use auto, cpu, cuda or cuda:1") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"placement.device {name!r}: use auto, cpu, cuda or cuda:1")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"placement.device {name}: this machine has {torch.cuda.device_count()} GPUs; use auto or cpu"
+        )
+    return device
+
+
+def apply_numerics(config: RunConfig) -> None:
+    """Pin threads and choose deterministic kernels, so that a run gives the same tensors again."""
+    threads = config.numerics.threads
+    assert threads is not None, "pinned when the run was created"
+    torch.set_num_threads(threads)
+    faiss.omp_set_num_threads(threads)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+
+
+def loader_workers(config: RunConfig, device: torch.device) -> int:
+    """Loader processes: as asked for, else up to 8 beside a GPU, and none where the processor does all the work."""
+    asked = config.placement.loader_workers
+    if asked is not None:
+        return asked
+    return min(8, os.cpu_count() or 1) if device.type == "cuda" else 0

@@ -1,0 +1,125 @@
+"""Running one stage: find its inputs, hold its lease, do the work or take up what is half done, commit."""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from schemas.errors import PreemptedError, RunError
+from schemas.plan import find_step, ingredients
+from schemas.stages import StageName, StageRequest, StageResult
+from stages.bootstrap_masks import bootstrap_masks
+from stages.context import Context, Outcome
+from stages.device import apply_numerics, choose_device
+from stages.evaluate import evaluate
+from stages.index_images import index_images
+from stages.interruption import stop_on_signals
+from stages.metrics_log import MetricsLog
+from stages.progress import duration
+from stages.report import write_report
+from stages.train import train
+from stages.warm_up import warm_up
+from storage import layout
+from storage.artifacts import Standing, Standings, commit_artifact, retract
+from storage.provenance import provenance
+from storage.run import Run, open_run
+
+STAGES: dict[StageName, Callable[[Context], Outcome]] = {
+    "index-images": index_images,
+    "warm-up": warm_up,
+    "bootstrap-masks": bootstrap_masks,
+    "train": train,
+    "evaluate": evaluate,
+}
+
+
+def run_stage(request: StageRequest) -> StageResult:
+    """Run a stage to its committed artifact; a stage that is done is left alone unless forced.
+
+    Raises:
+        CyborgsError: what a person can mend; PreemptedError when asked to stop.
+    """
+    run = open_run(request.run)
+    step = find_step(run.config, request.stage, request.cycle)
+    found = _locate(run, step.name, Standings(run))
+    assert found.folder is not None and found.key is not None
+    if found.state == "done" and not request.force:
+        return _result(found, computed=False)
+    lease = f"{found.folder}/{layout.LEASE}"
+    with (
+        stop_on_signals() as stop,
+        run.store.lease(lease, waiting=lambda holder: _say(f"{step.name}: waiting for {holder}")),
+    ):
+        standings = Standings(run)
+        found = _locate(run, step.name, standings)
+        if found.state == "done" and not request.force:
+            run.store.delete(f"{found.folder}/{layout.PARTIAL}")
+            return _result(found, computed=False)
+        if request.force or found.problem is not None:
+            if found.problem is not None:
+                _say(f"{step.name}: {found.problem}; making it again")
+            retract(run, found)
+        _work(run, found, standings, stop)
+    if step.stage == "evaluate":
+        write_report(run)
+    return _result(_locate(run, step.name, Standings(run)), computed=True)
+
+
+def _locate(run: Run, name: str, standings: Standings) -> Standing:
+    found = standings.input(name)
+    if found.key is None:
+        missing = [role for _, role in found.step.inputs if standings.input(role).manifest is None]
+        raise RunError(
+            f"{name} of {run.store.url} needs {' and '.join(missing)} first: `cyborgs run` makes all in order"
+        )
+    return found
+
+
+def _work(run: Run, found: Standing, standings: Standings, stop: Any) -> None:
+    assert found.folder is not None and found.key is not None
+    step = found.step
+    device = choose_device(run.config.placement.device)
+    apply_numerics(run.config)
+    log = MetricsLog(run, step, found.key)
+    context = Context(run, step, found.key, found.folder, standings, device, stop, log)
+    if found.state == "partial":
+        _say(f"{step.name}: going on from where it stopped")
+    started = time.monotonic()
+    try:
+        outcome = STAGES[step.stage](context)
+    except PreemptedError as error:
+        raise PreemptedError(f"{step.name}: {error}") from None
+    finally:
+        log.close()
+    seconds = time.monotonic() - started
+    contents = {role: context.input_manifest(role).content for role, _ in step.inputs}
+    manifest = commit_artifact(
+        run,
+        step,
+        key=found.key,
+        parts=ingredients(run.config, step, inputs=contents, pins=run.record.pins),
+        content=outcome.content,
+        summary=outcome.summary,
+        made_by=provenance(seconds=seconds, device=str(device), warnings=tuple(context.warnings)),
+    )
+    if manifest.content != outcome.content:
+        _say(
+            f"warning: {step.name}: another process committed first, with other content; "
+            "the numerics of the two machines differ"
+        )
+    if step.stage == "bootstrap-masks" and step.cycle is not None:
+        run.store.point(layout.masks_pointer(step.cycle), f"{found.folder}/{layout.MASKS}")
+    figures = "  ".join(f"{name} {value}" for name, value in manifest.summary.items())
+    _say(f"{step.name}: done in {duration(seconds)}  {figures}")
+
+
+def _result(found: Standing, *, computed: bool) -> StageResult:
+    if found.manifest is None or found.folder is None:
+        raise RunError(f"{found.step.name}: {found.problem or 'its manifest is gone'}")
+    return StageResult(
+        name=found.step.name, path=found.folder, content=found.manifest.content, computed=computed
+    )
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)

@@ -1,0 +1,135 @@
+"""`index-images`: find the photographs, decode each once, quarantine what does not, and fix the dataset's order."""
+
+import json
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+
+from cyborgs.random_streams import stream
+from schemas.digests import digest_bytes, digest_json
+from schemas.errors import DataError
+from stages.context import Context, Outcome
+from stages.progress import Progress
+from storage import layout
+from storage.index import Photograph, Quarantined, content_digest, encode_photographs, encode_quarantine
+from storage.photographs import (
+    Candidate,
+    decode,
+    encode_key,
+    list_candidates,
+    listing_digest,
+    read_header,
+    source_folder,
+)
+
+CHUNK = 2048
+"""Photographs after which progress is saved."""
+_SHOWN = 3
+
+Row = Photograph | Quarantined
+
+
+def index_images(context: Context) -> Outcome:
+    """Write photographs.csv and quarantine.csv.
+
+    Raises:
+        DataError: the folder is not what it was when the run was created, or too many photographs are broken.
+    """
+    config, record = context.config, context.run.record
+    candidates = list_candidates(record.data)
+    if listing_digest(candidates) != record.pins["photographs"]:
+        raise DataError(
+            f"{', '.join(record.data)}: the photographs here are not those that the run was created with "
+            f"({len(candidates)} now, {record.photographs} then); start a new run for them, or put them back"
+        )
+    folders = [source_folder(source) for source in record.data]
+    max_pixels = int(config.index.max_megapixels * 1e6)
+    rows: list[Row] = []
+    with (
+        Progress(context.step.name, total=len(candidates), unit="photograph") as progress,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
+        for number, chunk in enumerate(_chunks(candidates)):
+            name = f"rows-{number:06d}-{digest_json([asdict(c) | {'key': encode_key(c.key)} for c in chunk])}.json"
+            saved = context.read_partial(name)
+            if saved is not None:
+                rows.extend(_decode_rows(saved))
+                progress.advance(len(chunk))
+                continue
+            found: list[Row] = []
+            for row in pool.map(lambda c: examine(folders[c.source], c, max_pixels=max_pixels), chunk):
+                found.append(row)
+                progress.advance()
+            if len(candidates) > CHUNK or context.stop.asked:
+                context.run.store.write(context.partial(name), _encode_rows(found))
+            rows.extend(found)
+            context.stop.check()
+
+    photographs = [row for row in rows if isinstance(row, Photograph)]
+    quarantined = [row for row in rows if isinstance(row, Quarantined)]
+    _check_share(quarantined, len(rows), allowed=config.index.max_broken_fraction)
+    order = stream("dataset order", config.seed).permutation(len(photographs))
+    shuffled = [photographs[i] for i in order]
+    folder = context.folder
+    context.run.store.write(f"{folder}/{layout.PHOTOGRAPHS}", encode_photographs(shuffled))
+    context.run.store.write(f"{folder}/{layout.QUARANTINE}", encode_quarantine(quarantined))
+    if quarantined:
+        context.warn(
+            f"{len(quarantined)} of {len(rows)} photographs are broken and left out: "
+            f"{context.run.store.url}/{folder}/{layout.QUARANTINE}"
+        )
+    return Outcome(
+        content_digest(shuffled),
+        {"photographs": len(photographs), "quarantined": len(quarantined)},
+    )
+
+
+def examine(folder: Path, candidate: Candidate, *, max_pixels: int) -> Row:
+    """Decode a file fully: a row of the images table, or of the quarantine list with the reason."""
+    try:
+        data = (folder / candidate.key).read_bytes()
+        header = read_header(data, max_pixels=max_pixels)
+        decode(data)
+    except DataError as error:
+        return Quarantined(candidate.source, candidate.key, str(error))
+    except OSError as error:
+        return Quarantined(candidate.source, candidate.key, f"cannot be read: {error.strerror}")
+    return Photograph(
+        candidate.source,
+        candidate.key,
+        header.height,
+        header.width,
+        header.orientation,
+        len(data),
+        digest_bytes(data),
+    )
+
+
+def _check_share(quarantined: list[Quarantined], total: int, *, allowed: float) -> None:
+    if len(quarantined) == total:
+        raise DataError(f"none of {total} photographs can be read; {_examples(quarantined)}")
+    if len(quarantined) > allowed * total:
+        raise DataError(
+            f"{len(quarantined)} of {total} photographs are broken, more than {allowed:.0%} "
+            f"(index.max_broken_fraction): mend or remove them, or raise it; {_examples(quarantined)}"
+        )
+
+
+def _examples(quarantined: list[Quarantined]) -> str:
+    shown = "; ".join(f"{encode_key(q.key)}: {q.reason}" for q in quarantined[:_SHOWN])
+    return f"{shown}; …" if len(quarantined) > _SHOWN else shown
+
+
+def _chunks(candidates: list[Candidate]) -> Iterable[list[Candidate]]:
+    return (candidates[first : first + CHUNK] for first in range(0, len(candidates), CHUNK))
+
+
+def _encode_rows(rows: Iterable[Row]) -> bytes:
+    return json.dumps([asdict(row) for row in rows]).encode()
+
+
+def _decode_rows(data: bytes) -> Iterable[Row]:
+    loaded = json.loads(data)
+    return [Photograph(**row) if "digest" in row else Quarantined(**row) for row in loaded]

@@ -1,0 +1,67 @@
+"""Stopping on request: a signal is noted, the stage saves at its next safe point and ends as preempted."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from schemas.errors import EXIT_INTERRUPTED, PreemptedError
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopRequest:
+    """Set by SIGTERM or SIGINT, looked at by the stage between two pieces of work."""
+
+    def __init__(self) -> None:
+        self._requested = threading.Event()
+
+    def ask(self) -> None:
+        """Ask the stage to stop at its next safe point."""
+        self._requested.set()
+
+    @property
+    def asked(self) -> bool:
+        """Whether somebody asked."""
+        return self._requested.is_set()
+
+    def check(self) -> None:
+        """Raise PreemptedError if somebody asked; call it where everything is saved."""
+        if self.asked:
+            raise PreemptedError("stopped; what was done is saved")
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[StopRequest]:
+    """The first signal asks, the second ends the process at once. Outside the main thread signals stay as they are."""
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if request.asked:
+            os._exit(EXIT_INTERRUPTED)
+        request.ask()
+
+    before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def stop_with_parent(poll_seconds: float = 1.0) -> None:
+    """Let this process stop as if by SIGTERM when its parent is gone, so that a killed flow leaves no orphan at work."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(poll_seconds)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()

@@ -1,0 +1,48 @@
+"""The metrics log: one JSON line per logged step, one file per attempt, read back as one series."""
+
+import json
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from schemas.plan import Step
+from storage import layout
+from storage.run import Run
+
+
+class MetricsLog:
+    """Appends lines; each is written whole, so a killed attempt leaves at most one cut line at the end."""
+
+    def __init__(self, run: Run, step: Step, key: str) -> None:
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+        folder = run.store.folder(layout.log_folder(step))
+        self._file = (folder / f"{key}-{stamp}-{os.getpid()}.jsonl").open("a", buffering=1)
+
+    def write(self, step: int, values: Mapping[str, float | int]) -> None:
+        """Log the values of a step."""
+        rounded = {name: float(f"{value:.6g}") for name, value in values.items()}
+        self._file.write(json.dumps({"step": step, **rounded}) + "\n")
+
+    def close(self) -> None:
+        """End of the attempt; an attempt that logged nothing leaves no file."""
+        self._file.close()
+        path = Path(self._file.name)
+        if path.exists() and not path.stat().st_size:
+            path.unlink()
+
+
+def read_metrics(run: Run, step: Step, key: str) -> list[dict[str, Any]]:
+    """All logged steps of an artifact, in order, each once: where attempts overlap the later one counts."""
+    by_step: dict[int, dict[str, Any]] = {}
+    for path in run.store.list(layout.log_folder(step)):
+        if not path.rsplit("/", 1)[-1].startswith(f"{key}-") or not path.endswith(".jsonl"):
+            continue
+        for line in run.store.read(path).decode().splitlines():
+            try:
+                values = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # the line at which an attempt was killed
+            by_step[values["step"]] = values
+    return [by_step[number] for number in sorted(by_step)]

@@ -1,0 +1,49 @@
+"""`train`: the epochs of one cycle on the mask loss, the vMF loss joining in every M epochs (section 3.2, 3.4)."""
+
+from cyborgs.augmentation.dataset import Batch, Regions, ViewDataset
+from cyborgs.training.pretraining import Metrics
+from stages.build import build_augmentation, build_contrast, build_network, build_pretraining, joins_vmf
+from stages.checkpoint import read_checkpoint, write_checkpoint
+from stages.context import Context, Outcome
+from stages.epochs import count_steps, run_epochs
+from storage import layout
+from storage.mask_cache import pack_masks
+
+
+def train(context: Context) -> Outcome:
+    """Write the state at the end of the cycle."""
+    config = context.config
+    photographs, reader = context.photographs()
+    masks = context.input("masks")
+    labels = pack_masks(masks.path(layout.MASKS), content=masks.manifest.content)
+    per_epoch = count_steps(context, len(photographs))
+    pretraining = build_pretraining(
+        config, build_network(config), steps_per_epoch=per_epoch, device=context.device
+    )
+    read_checkpoint(context.input("checkpoint"), pretraining, step=context.step.first_epoch * per_epoch)
+    contrast = build_contrast(config)
+
+    def train_step(batch: Batch, epoch: int) -> Metrics:
+        return pretraining.train_step(batch, contrast, with_vmf=joins_vmf(config, epoch))
+
+    def pairs(epoch: int) -> int:
+        return 2 if contrast.vmf_update == "separate" and joins_vmf(config, epoch) else 1
+
+    dataset = ViewDataset(
+        reader,
+        build_augmentation(config),
+        seed=config.seed,
+        regions=Regions(
+            labels=labels,
+            grid=config.network.region_grid,
+            count=config.train.regions,
+            sampling=config.train.region_sampling,
+        ),
+    )
+    metrics = run_epochs(
+        context, pretraining, dataset, rows=len(photographs), pairs=pairs, train_step=train_step
+    )
+    content = write_checkpoint(context.run.store, context.folder, pretraining)
+    labels.remove()
+    figures = {name: round(metrics[name], 4) for name in ("mask_loss", "projection_std", "orphans")}
+    return Outcome(content, {"epochs": context.step.last_epoch, **figures})

@@ -1,0 +1,49 @@
+"""`warm-up`: start weights, then W epochs of the vMF loss alone (section 3.4)."""
+
+from pathlib import Path
+
+from cyborgs.augmentation.dataset import ViewDataset
+from cyborgs.networks.siamese import SiameseNetwork
+from schemas.errors import ConfigError
+from stages.build import build_augmentation, build_network, build_pretraining
+from stages.checkpoint import write_checkpoint
+from stages.context import Context, Outcome
+from stages.epochs import count_steps, run_epochs
+from storage.checkpoints import read_start_weights
+from storage.photographs import file_digest
+
+
+def warm_up(context: Context) -> Outcome:
+    """Write the state after warm-up; with W = 0 that is the start state."""
+    config = context.config
+    photographs, reader = context.photographs()
+    network = build_network(config)
+    if config.network.start != "random":
+        _take_start_weights(context, network)
+    pretraining = build_pretraining(
+        config, network, steps_per_epoch=count_steps(context, len(photographs)), device=context.device
+    )
+    metrics = run_epochs(
+        context,
+        pretraining,
+        ViewDataset(reader, build_augmentation(config), seed=config.seed),
+        rows=len(photographs),
+        pairs=lambda epoch: 1,
+        train_step=lambda batch, epoch: pretraining.warm_up_step(batch),
+    )
+    content = write_checkpoint(context.run.store, context.folder, pretraining)
+    summary = {"vmf_loss": round(metrics["vmf_loss"], 4)} if metrics else {}
+    return Outcome(content, {"epochs": context.step.last_epoch, **summary})
+
+
+def _take_start_weights(context: Context, network: SiameseNetwork) -> None:
+    path, pinned = context.run.record.start, context.run.record.pins.get("start")
+    assert path is not None and pinned is not None
+    if not Path(path).is_file() or file_digest(Path(path)) != pinned:
+        raise ConfigError(f"network.start {path}: gone or changed since the run was created; put it back")
+    try:
+        network.start_from(read_start_weights(Path(path)))
+    except ValueError as error:
+        raise ConfigError(
+            f"network.start {path} for {context.config.network.architecture}: {error}"
+        ) from None

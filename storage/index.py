@@ -1,0 +1,106 @@
+"""The images table of a run: one row per photograph, in the dataset's order, and the quarantine list."""
+
+import csv
+import io
+from collections.abc import Iterable
+from dataclasses import asdict, astuple, dataclass, fields
+
+from schemas.digests import digest_json
+from schemas.errors import DataError
+from storage import layout
+from storage.artifacts import Artifact
+from storage.photographs import PhotographReader, encode_key, source_folder
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A row: everything that is known of a photograph without its pixels."""
+
+    source: int
+    key: str
+    """Path below its source."""
+    height: int
+    width: int
+    """Pixels, upright."""
+    orientation: int
+    """EXIF orientation 1 to 8."""
+    bytes: int
+    digest: str
+    """Of the file."""
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A file that looks like a photograph and cannot be used."""
+
+    source: int
+    key: str
+    reason: str
+
+
+def encode_photographs(rows: Iterable[Photograph]) -> bytes:
+    """The table as CSV: `row` first, then the fields of Photograph."""
+    return _encode(["row", *(f.name for f in fields(Photograph))], ([i, *astuple(p)] for i, p in enumerate(rows)))
+
+
+def encode_quarantine(rows: Iterable[Quarantined]) -> bytes:
+    """The quarantine list as CSV."""
+    return _encode([f.name for f in fields(Quarantined)], (astuple(row) for row in rows))
+
+
+def content_digest(photographs: list[Photograph]) -> str:
+    """Digest over the rows of the table, in their order."""
+    return digest_json([{**asdict(row), "key": encode_key(row.key)} for row in photographs])
+
+
+def read_photographs(artifact: Artifact) -> list[Photograph]:
+    """The images table of a committed index."""
+    return [
+        Photograph(
+            int(row["source"]),
+            row["key"],
+            int(row["height"]),
+            int(row["width"]),
+            int(row["orientation"]),
+            int(row["bytes"]),
+            row["digest"],
+        )
+        for row in _decode(artifact, layout.PHOTOGRAPHS)
+    ]
+
+
+def read_quarantine(artifact: Artifact) -> list[Quarantined]:
+    """The quarantine list of a committed index."""
+    rows = _decode(artifact, layout.QUARANTINE)
+    return [Quarantined(int(row["source"]), row["key"], row["reason"]) for row in rows]
+
+
+def photograph_reader(photographs: list[Photograph], data: tuple[str, ...]) -> PhotographReader:
+    """Reads the pixels of rows from where the run's data lies now.
+
+    Raises:
+        DataError: a data source is gone, or there are fewer than the index was made from.
+    """
+    needed = 1 + max(row.source for row in photographs)
+    if len(data) < needed:
+        raise DataError(f"--data: the index was made from {needed} sources, {len(data)} are given: name all, in that order")
+    return PhotographReader(
+        [source_folder(source) for source in data],
+        [row.source for row in photographs],
+        [row.key for row in photographs],
+        [row.digest for row in photographs],
+    )
+
+
+def _encode(header: list[str], rows: Iterable[Iterable[object]]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    # File names are bytes on Linux; those that are not UTF-8 come through as they are.
+    return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+def _decode(artifact: Artifact, name: str) -> list[dict[str, str]]:
+    text = artifact.path(name).read_bytes().decode("utf-8", "surrogateescape")
+    return list(csv.DictReader(io.StringIO(text, newline="")))

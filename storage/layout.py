@@ -1,0 +1,56 @@
+"""Where things stand in a run. Each path is made in exactly one function."""
+
+from schemas.plan import Step
+from schemas.stages import StageName
+
+RUN_RECORD = "run.json"
+MANIFEST = "manifest.json"
+PARTIAL = "partial"
+LEASE = "lease"
+REPORT = "report/index.html"
+
+_FOLDERS: dict[StageName, str] = {
+    "index-images": "index",
+    "warm-up": "warm-up",
+    "bootstrap-masks": "masks",
+    "train": "train",
+    "evaluate": "evaluate",
+}
+
+MASKS = "masks.zarr"
+MODEL = "model.safetensors"
+TRAINING_STATE = "training_state.safetensors"
+METRICS = "metrics.json"
+PHOTOGRAPHS = "photographs.csv"
+QUARANTINE = "quarantine.csv"
+
+
+def cycle_folder(cycle: int) -> str:
+    """Folder of a cycle: `cycle-002`."""
+    return f"cycle-{cycle:03d}"
+
+
+def step_folder(step: Step) -> str:
+    """Folder of all artifacts of a step: `cycle-002/masks`."""
+    folder = _FOLDERS[step.stage]
+    return folder if step.cycle is None else f"{cycle_folder(step.cycle)}/{folder}"
+
+
+def artifact_folder(step: Step, key: str) -> str:
+    """Folder of one artifact: `cycle-002/masks/<key>`."""
+    return f"{step_folder(step)}/{key}"
+
+
+def masks_pointer(cycle: int) -> str:
+    """The link that leads people to today's masks of a cycle: `cycle-002/masks.zarr`."""
+    return f"{cycle_folder(cycle)}/{MASKS}"
+
+
+def checkpoint_name(epoch: int) -> str:
+    """File of a backbone kept inside a segment, after so many epochs."""
+    return f"checkpoints/epoch-{epoch:05d}.safetensors"
+
+
+def log_folder(step: Step) -> str:
+    """Folder of a step's logs, one file per attempt: `logs/train-cycle-002`."""
+    return "logs/" + step.stage + ("" if step.cycle is None else f"-{cycle_folder(step.cycle)}")

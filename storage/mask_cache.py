@@ -1,0 +1,68 @@
+"""A packed, memory-mapped copy of a mask store: a training sample costs a numpy slice, not a Zarr read."""
+
+import os
+import uuid
+from pathlib import Path
+
+import numpy as np
+
+from storage.cache import cache_folder
+from storage.masks import Labels, count_rows, read_rows
+
+
+class PackedMasks:
+    """Label maps of all photographs, one after the other in one file. Picklable; opened where it is used."""
+
+    def __init__(self, file: Path, shapes: np.ndarray) -> None:
+        self._file, self._shapes = str(file), shapes
+        sizes = shapes.astype(np.int64).prod(axis=1)
+        self._starts = np.concatenate([[0], np.cumsum(sizes)])
+        self._data: np.memmap | None = None
+
+    def __len__(self) -> int:
+        return len(self._shapes)
+
+    def __call__(self, row: int) -> Labels:
+        """Label map of a photograph: (h, w) uint8."""
+        if self._data is None:
+            self._data = np.memmap(self._file, np.uint8, "r")
+        h, w = self._shapes[row]
+        start = int(self._starts[row])
+        return np.asarray(self._data[start : start + int(h) * int(w)]).reshape(int(h), int(w))
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_data": None}
+
+    def remove(self) -> None:
+        """Delete the copy; whoever has it open keeps it."""
+        self._data = None
+        Path(self._file).unlink(missing_ok=True)
+
+
+def pack_masks(store: Path, *, content: str) -> PackedMasks:
+    """Copy a mask store into the cache, checksums checked, or take the copy that is there.
+
+    Args:
+        content: the store's content digest, which names the copy.
+
+    Raises:
+        DamagedArtifactError: a row of the store is damaged.
+    """
+    folder = cache_folder() / "masks"
+    file, table = folder / f"{content}.labels", folder / f"{content}.shapes.npy"
+    if not (file.exists() and table.exists()):
+        folder.mkdir(parents=True, exist_ok=True)
+        shapes = np.zeros((count_rows(store), 2), np.uint16)
+        aside = folder / f".partial-{uuid.uuid4().hex}"
+        try:
+            with aside.open("wb") as out:
+                for row, masks in read_rows(store):
+                    shapes[row] = masks.labels.shape
+                    out.write(masks.labels.tobytes())
+            os.replace(aside, file)
+            with aside.open("wb") as out:
+                np.save(out, shapes)
+            os.replace(aside, table)
+        finally:
+            aside.unlink(missing_ok=True)
+    return PackedMasks(file, np.load(table))

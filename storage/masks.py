@@ -1,0 +1,156 @@
+"""The mask store: label maps on the feature grid, one row per photograph, in Zarr v3.
+
+Shapes: N photographs, Hmax x Wmax the largest grid. `labels[i, :h, :w]` with `h, w = grid_size[i]` is the map
+of photograph i; the rest repeats its edge.
+"""
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import Crc32cCodec, ZstdCodec
+
+from schemas.errors import DamagedArtifactError
+
+MASK_FORMAT = 1
+Labels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class MaskRow:
+    """Masks of one photograph."""
+
+    labels: Labels
+    """(h, w) uint8, 0 <= label < clusters."""
+    image_size: tuple[int, int]
+    """Height and width of the photograph in pixels, upright."""
+    clusters: int
+    """K of the group it was clustered in."""
+
+
+def create_mask_store(
+    path: Path, *, rows: int, grid: tuple[int, int], rows_per_shard: int, attributes: dict[str, Any]
+) -> None:
+    """Make an empty store for `rows` photographs, or leave as it is the one that an earlier attempt made.
+
+    Args:
+        grid: Hmax, Wmax.
+        attributes: layer, stride, cycle, and digests of checkpoint, index and config.
+    """
+    if (path / "zarr.json").exists():
+        return
+    group = zarr.create_group(store=str(path), attributes={"format": MASK_FORMAT, **attributes}, overwrite=True)
+    group.create_array(
+        "labels",
+        shape=(rows, *grid),
+        dtype="uint8",
+        chunks=(1, *grid),
+        shards=(rows_per_shard, *grid),
+        compressors=[ZstdCodec(level=3), Crc32cCodec()],
+        dimension_names=("photograph", "row", "column"),
+    )
+    for name, columns, dtype in (
+        ("grid_size", (2,), "uint16"),
+        ("image_size", (2,), "uint32"),
+        ("clusters", (), "uint16"),
+        ("checksum", (), "uint32"),
+    ):
+        group.create_array(
+            name,
+            shape=(rows, *columns),
+            dtype=dtype,
+            chunks=(rows_per_shard, *columns),
+            compressors=[ZstdCodec(level=3), Crc32cCodec()],
+        )
+
+
+def write_shard(path: Path, first_row: int, shard: list[MaskRow]) -> None:
+    """Write all rows of one shard. A writer owns whole shards: two on one shard would lose rows.
+
+    Args:
+        first_row: a multiple of the store's rows per shard.
+    """
+    group = zarr.open_group(str(path), mode="r+")
+    # Zarr forgets this setting when an array is reopened, and an all-zero chunk would go missing.
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        labels = _array(group, "labels")
+        assert labels.shards is not None and first_row % labels.shards[0] == 0
+        height, width = labels.shape[1:]
+        rows = slice(first_row, first_row + len(shard))
+        labels[rows] = np.stack([pad_to(row.labels, height, width) for row in shard])
+        _array(group, "grid_size")[rows] = np.array([row.labels.shape for row in shard], np.uint16)
+        _array(group, "image_size")[rows] = np.array([row.image_size for row in shard], np.uint32)
+        _array(group, "clusters")[rows] = np.array([row.clusters for row in shard], np.uint16)
+        _array(group, "checksum")[rows] = np.array([checksum(row.labels) for row in shard], np.uint32)
+
+
+def pad_to(labels: Labels, height: int, width: int) -> Labels:
+    """(h, w) -> (height, width), repeating the last row and column."""
+    h, w = labels.shape
+    return np.pad(labels, ((0, height - h), (0, width - w)), mode="edge")
+
+
+def checksum(labels: Labels) -> int:
+    """CRC-32 of a label map and its shape."""
+    shape = np.array(labels.shape, "<u4").tobytes()
+    return zlib.crc32(np.ascontiguousarray(labels).tobytes(), zlib.crc32(shape))
+
+
+def open_masks(path: Path) -> zarr.Group:
+    """A committed store for reading.
+
+    Raises:
+        DamagedArtifactError: it is not a mask store of this version.
+    """
+    group = zarr.open_group(str(path), mode="r")
+    if group.attrs.get("format") != MASK_FORMAT:
+        raise DamagedArtifactError(f"{path}: mask store of format {group.attrs.get('format')}, expected {MASK_FORMAT}")
+    return group
+
+
+def read_rows(path: Path, rows: range | None = None) -> Iterator[tuple[int, MaskRow]]:
+    """(row, masks) of consecutive rows, read a shard at a time, each held against its checksum.
+
+    Raises:
+        DamagedArtifactError: a row is not what was written.
+    """
+    group = open_masks(path)
+    labels = _array(group, "labels")
+    wanted = rows if rows is not None else range(labels.shape[0])
+    step = labels.shards[0] if labels.shards else labels.chunks[0]
+    first = wanted.start
+    while first < wanted.stop:
+        last = min(wanted.stop, (first // step + 1) * step)
+        part = slice(first, last)
+        try:
+            block, grids, sizes, clusters, sums = (
+                np.asarray(_array(group, name)[part])
+                for name in ("labels", "grid_size", "image_size", "clusters", "checksum")
+            )
+        # A damaged chunk surfaces as whatever its codec raises: zstd RuntimeError, crc32c ValueError.
+        except (RuntimeError, ValueError, OSError) as error:
+            raise DamagedArtifactError(f"{path}: rows {first} to {last - 1} cannot be read: {error}") from error
+        for offset in range(last - first):
+            h, w = (int(n) for n in grids[offset])
+            own = np.ascontiguousarray(block[offset, :h, :w])
+            if h == 0 or checksum(own) != int(sums[offset]):
+                raise DamagedArtifactError(f"{path}: row {first + offset} is missing or damaged")
+            height, width = (int(n) for n in sizes[offset])
+            yield first + offset, MaskRow(own, (height, width), int(clusters[offset]))
+        first = last
+
+
+def count_rows(path: Path) -> int:
+    """Photographs in a store."""
+    return int(_array(open_masks(path), "labels").shape[0])
+
+
+def _array(group: zarr.Group, name: str) -> Any:
+    array = group[name]
+    assert isinstance(array, zarr.Array)
+    return array

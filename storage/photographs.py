@@ -1,0 +1,215 @@
+"""Photographs of a user: finding them, and reading one exactly as it was indexed.
+
+Everything that reads pixels applies the EXIF orientation; sizes are those after it.
+"""
+
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from schemas.digests import digest_bytes, digest_json
+from schemas.errors import DataError, PhotographChangedError
+from storage.coco import annotated_photographs, photograph_folder
+from storage.demo_tiles import DEMO_TILES, demo_tiles_folder
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+_ORIENTATION_TAG = 0x0112
+_TRANSPOSED = frozenset({5, 6, 7, 8})
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A file that may be a photograph."""
+
+    source: int
+    """Which of the run's data sources it is from, from 0."""
+    key: str
+    """Path below that source, with forward slashes."""
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of itself before its pixels are decoded."""
+
+    height: int
+    width: int
+    orientation: int
+
+
+def source_folder(source: str) -> Path:
+    """The folder that the photographs of a data source lie in.
+
+    A source is a folder, a COCO json (`instances.json`, or `instances.json=FOLDER`), or `demo-tiles`.
+
+    Raises:
+        DataError: it does not exist.
+    """
+    if source == DEMO_TILES:
+        return demo_tiles_folder()
+    if _is_annotation(source):
+        return photograph_folder(source)
+    folder = Path(source).expanduser()
+    if not folder.exists():
+        raise DataError(f"--data {source}: no such folder")
+    if not folder.is_dir():
+        raise DataError(f"--data {source}: this is a file; give a folder of photographs or a COCO .json")
+    return folder
+
+
+def list_candidates(sources: tuple[str, ...]) -> list[Candidate]:
+    """All files that may be photographs, sorted by source and key. Looks at names and sizes alone.
+
+    Raises:
+        DataError: a source does not exist, cannot be listed, or holds no photograph.
+    """
+    found = []
+    for number, source in enumerate(sources):
+        folder = source_folder(source)
+        if _is_annotation(source):
+            of_source = [_candidate(number, folder, key) for key in annotated_photographs(source)]
+        else:
+            of_source = [Candidate(number, key, size) for key, size in _walk(folder)]
+        if not of_source:
+            raise DataError(f"--data {source}: no photographs here ({', '.join(sorted(SUFFIXES))})")
+        found.extend(of_source)
+    return sorted(found, key=lambda candidate: (candidate.source, candidate.key))
+
+
+def listing_digest(candidates: list[Candidate]) -> str:
+    """Digest of the names and sizes of a list of photographs."""
+    return digest_json([[c.source, encode_key(c.key), c.bytes] for c in candidates])
+
+
+def read_header(data: bytes, *, max_pixels: int) -> Header:
+    """Size and orientation of an encoded photograph.
+
+    Raises:
+        DataError: it is not a photograph, or has more than `max_pixels`.
+    """
+    with _open(data) as image:
+        if image.width * image.height > max_pixels:
+            raise DataError(f"{image.width} x {image.height} pixels is more than index.max_megapixels allows")
+        orientation = int(image.getexif().get(_ORIENTATION_TAG, 1))
+        turned = orientation in _TRANSPOSED
+        height, width = (image.width, image.height) if turned else (image.height, image.width)
+        return Header(height, width, orientation if 1 <= orientation <= 8 else 1)
+
+
+def decode(data: bytes) -> Image.Image:
+    """Decode a photograph to RGB, upright.
+
+    Raises:
+        DataError: its bytes do not decode.
+    """
+    with _open(data) as image:
+        try:
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+            return upright.convert("RGB")
+        # Pillow's decoders raise a wide range of errors on damaged files, SyntaxError among them.
+        except (OSError, ValueError, SyntaxError, EOFError, MemoryError, IndexError) as error:
+            raise DataError(f"does not decode: {_one_line(error)}") from error
+
+
+def _open(data: bytes) -> Image.Image:
+    try:
+        image: Image.Image = Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP", "MPO"))
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise DataError(f"not a photograph: {_one_line(error)}") from error
+    return image
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return "unknown format" if "cannot identify image file" in text else text or type(error).__name__
+
+
+class PhotographReader:
+    """Reads row i of the index: the file must still be the one that was indexed.
+
+    Picklable, so that loader processes can hold one.
+    """
+
+    def __init__(self, folders: list[Path], sources: list[int], keys: list[str], digests: list[str]) -> None:
+        self._folders = [str(folder) for folder in folders]
+        self._sources, self._keys, self._digests = sources, keys, digests
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def path(self, row: int) -> Path:
+        """Where the photograph of a row is expected."""
+        return Path(self._folders[self._sources[row]]) / self._keys[row]
+
+    def __call__(self, row: int) -> Image.Image:
+        """The photograph, RGB, upright.
+
+        Raises:
+            PhotographChangedError: it is gone or its bytes are not those that were indexed.
+        """
+        path = self.path(row)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise PhotographChangedError(
+                f"photograph {path} (row {row}) cannot be read: {error.strerror}; "
+                "if the photographs have moved, say where with --data"
+            ) from error
+        if digest_bytes(data) != self._digests[row]:
+            raise PhotographChangedError(
+                f"photograph {path} (row {row}) has changed since it was indexed; "
+                "put the old file back, or start a new run"
+            )
+        return decode(data)
+
+
+def encode_key(key: str) -> str:
+    """A file name as printable text, also where its bytes are not UTF-8."""
+    return os.fsencode(key).decode("utf-8", "backslashreplace")
+
+
+def _is_annotation(source: str) -> bool:
+    return source.split("=")[0].lower().endswith(".json")
+
+
+def _candidate(source: int, folder: Path, key: str) -> Candidate:
+    try:
+        return Candidate(source, key, (folder / key).stat().st_size)
+    except OSError:
+        return Candidate(source, key, -1)  # listed and not there: index-images quarantines it by name
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, int]]:
+    """(path below `folder`, bytes) of files with a photograph's suffix; links followed, loops and hidden left out."""
+    seen = set()
+    pending = [(folder, "")]
+    while pending:
+        current, prefix = pending.pop()
+        real = os.path.realpath(current)
+        if real in seen:
+            continue
+        seen.add(real)
+        try:
+            entries = sorted(os.scandir(current), key=lambda entry: entry.name)
+        except OSError as error:
+            raise DataError(f"--data {current}: cannot be listed: {error.strerror}") from error
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                pending.append((Path(entry.path), f"{prefix}{entry.name}/"))
+            elif Path(entry.name).suffix.lower() in SUFFIXES:
+                try:
+                    yield f"{prefix}{entry.name}", entry.stat().st_size
+                except OSError:
+                    yield f"{prefix}{entry.name}", -1
+
+
+def file_digest(path: Path) -> str:
+    """Digest of a file's bytes."""
+    return digest_bytes(path.read_bytes())

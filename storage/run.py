@@ -1,0 +1,110 @@
+"""run.json: creating a run, opening it, and telling what another config would change."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from schemas.artifacts import Change, RunRecord, result_digest
+from schemas.config import RunConfig
+from schemas.errors import RunError
+from schemas.loading import flatten
+from storage import layout
+from storage.provenance import now, user
+from storage.store import Store, open_store
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on storage: its place, and what it was told."""
+
+    store: Store
+    record: RunRecord
+
+    @property
+    def config(self) -> RunConfig:
+        """All settings, with what was pinned at creation."""
+        return self.record.config
+
+
+def open_run(url: str) -> Run:
+    """Open a run that exists.
+
+    Raises:
+        RunError: there is none, or its run.json is damaged or of another version.
+    """
+    run = find_run(url)
+    if run is None:
+        raise RunError(f"run {url}: there is no run here (no {layout.RUN_RECORD})")
+    return run
+
+
+def find_run(url: str) -> Run | None:
+    """The run at `url`, None where there is none."""
+    store = open_store(url)
+    try:
+        text = store.read(layout.RUN_RECORD)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        return Run(store, RunRecord.model_validate_json(text))
+    except ValidationError as error:
+        detail = error.errors()[0]
+        place = ".".join(str(part) for part in detail["loc"])
+        raise RunError(
+            f"run {url}: {layout.RUN_RECORD} cannot be read ({place or 'it'}: {detail['msg']}); "
+            "it is damaged, edited by hand, or written by another version"
+        ) from error
+
+
+def create_run(url: str, record: RunRecord) -> Run:
+    """Write run.json where none stands; open the other if somebody came first.
+
+    Raises:
+        RunError: somebody else created a run with other settings here in the same moment.
+    """
+    store = open_store(url)
+    store.create(layout.RUN_RECORD, _encode(record))
+    run = open_run(url)
+    if run.record.config_digest != record.config_digest:
+        raise RunError(f"run {url}: somebody else has just created it with other settings")
+    return run
+
+
+def replace_record(run: Run, record: RunRecord, *, note: dict[str, tuple[Any, Any]]) -> Run:
+    """Change what a run was told, and write down who did and what was before."""
+    change = Change(when=now(), who=user(), what=note)
+    changed = record.model_copy(update={"history": (*run.record.history, change)})
+    run.store.write(layout.RUN_RECORD, _encode(changed))
+    return Run(run.store, changed)
+
+
+def with_pinned_numerics(config: RunConfig, pinned: RunConfig) -> RunConfig:
+    """What `config` leaves open in numerics, as it was pinned when the run was created."""
+    numerics = config.numerics
+    update: dict[str, Any] = {}
+    if numerics.threads is None:
+        update["threads"] = pinned.numerics.threads
+    if numerics.precision == "auto":
+        update["precision"] = pinned.numerics.precision
+    return config.model_copy(update={"numerics": numerics.model_copy(update=update)})
+
+
+def difference(before: RunConfig, after: RunConfig) -> dict[str, tuple[Any, Any]]:
+    """Dotted setting -> (before, after), for settings that differ."""
+    old, new = flatten(before), flatten(after)
+    return {name: (old[name], new[name]) for name in old if old[name] != new[name]}
+
+
+def defines_result(setting: str) -> bool:
+    """Whether a dotted setting enters the digests."""
+    return not setting.startswith("placement.")
+
+
+def config_digest(config: RunConfig) -> str:
+    """Digest of the settings that define the result."""
+    return result_digest(config)
+
+
+def _encode(record: RunRecord) -> bytes:
+    return (record.model_dump_json(indent=1) + "\n").encode()

@@ -1,0 +1,83 @@
+"""The contract of a place that holds a run, whatever is behind it.
+
+Paths are relative to the run's root, with forward slashes. Every backend passes tests/storage/store_contract.py.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from schemas.errors import RunError
+
+
+class Store(ABC):
+    """Whole files in, whole files out; nobody ever sees half of one."""
+
+    url: str
+    """Path or URL of the root, as a person would type it."""
+
+    @abstractmethod
+    def read(self, path: str) -> bytes:
+        """The content of a file. Raises FileNotFoundError."""
+
+    @abstractmethod
+    def write(self, path: str, data: bytes) -> None:
+        """Put a file in place, durably and at once; replaces what stands there."""
+
+    @abstractmethod
+    def create(self, path: str, data: bytes) -> bool:
+        """Put a file in place only where none stands; False if one does. Exactly one of many callers wins."""
+
+    @abstractmethod
+    def size(self, path: str) -> int | None:
+        """Bytes of a file, None where there is none."""
+
+    @abstractmethod
+    def list(self, folder: str) -> list[str]:
+        """All files below a folder, sorted, relative to the root; leftovers of killed writers excluded."""
+
+    @abstractmethod
+    def delete(self, path: str) -> None:
+        """Remove a file or a folder with all that is in it; no error where there is none."""
+
+    @abstractmethod
+    def folder(self, path: str) -> Path:
+        """A local folder in which the files of `path` are made; on a local store it is that folder."""
+
+    @abstractmethod
+    def publish(self, path: str) -> None:
+        """Make what was written in `folder(path)` durable and visible to all."""
+
+    @abstractmethod
+    def fetch(self, path: str) -> Path:
+        """A file or folder as a local path for reading."""
+
+    @abstractmethod
+    def point(self, path: str, target: str) -> None:
+        """Let `path` lead to `target` for people who look, where the backend can; never needed to read a run."""
+
+    @abstractmethod
+    def lease(
+        self, path: str, *, waiting: Callable[[str], None] | None = None
+    ) -> AbstractContextManager[None]:
+        """Hold `path` alone. While another holds it, wait, telling `waiting` once who does.
+
+        It saves work only: what stands under a key is deterministic and manifests are create-only.
+        """
+
+
+def open_store(url: str) -> Store:
+    """The store behind a path or URL.
+
+    Raises:
+        RunError: the URL's scheme is not one that a run can be kept on.
+    """
+    from storage.local import LocalStore
+
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return LocalStore(Path(url))
+    if scheme == "file":
+        return LocalStore(Path(rest))
+    raise RunError(f"run {url}: {scheme}:// is not supported; use a folder, such as runs/{Path(rest).name}")

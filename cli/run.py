@@ -8,6 +8,7 @@ from flows.prepare import all_done, default_run, prepare_run
 from schemas.errors import EXIT_FAILED, EXIT_INTERRUPTED, PreemptedError
 from schemas.loading import load_config
 from storage import layout
+from storage.artifacts import Standings
 from storage.run import Run
 
 _QUIET = {
@@ -31,7 +32,7 @@ def run_pipeline(
     run = prepare_run(url or default_run(config), settings, name=config, data=tuple(data), update=update)
     if all_done(run):
         print(f"{run.store.url}: nothing to do, all stages are done")
-        _print_report(run)
+        _print_results(run)
         return 0
     print(f"{run.store.url}: {config}, {run.record.photographs} photographs", file=sys.stderr, flush=True)
     try:
@@ -39,7 +40,7 @@ def run_pipeline(
     except PreemptedError as error:
         print(f"{error}; the same command goes on from there", file=sys.stderr)
         return EXIT_INTERRUPTED
-    _print_report(run)
+    _print_results(run)
     if failed:
         print(f"{', '.join(failed)} failed, see above; the backbone is there all the same", file=sys.stderr)
         return EXIT_FAILED
@@ -56,6 +57,18 @@ def _run_flow(run: Run) -> list[str]:
         return alternate(run.store.url)
 
 
-def _print_report(run: Run) -> None:
-    if run.store.size(layout.REPORT) is not None:
-        print(f"report: {run.store.url}/{layout.REPORT}")
+def _print_results(run: Run) -> None:
+    """Where to find what people came for."""
+    done = [found for found in Standings(run).all() if found.state == "done"]
+    places = {
+        "backbone": [f"{found.folder}/{layout.MODEL}" for found in done if found.step.stage == "train"][-1:],
+        "masks": [
+            layout.masks_pointer(found.step.cycle)
+            for found in done
+            if found.step.stage == "bootstrap-masks" and found.step.cycle is not None
+        ],
+        "report": [layout.REPORT] if run.store.size(layout.REPORT) is not None else [],
+    }
+    for what, paths in places.items():
+        for path in paths:
+            print(f"{what + ':':<10}{run.store.url}/{path}")

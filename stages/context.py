@@ -2,9 +2,9 @@
 
 import sys
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from schemas.artifacts import Manifest
 from schemas.config import RunConfig
@@ -17,6 +17,9 @@ from storage.artifacts import Artifact, Standings, load_artifact
 from storage.index import Photograph, photograph_reader, read_photographs
 from storage.photographs import PhotographReader
 from storage.run import Run
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -38,15 +41,26 @@ class Context:
     folder: str
     """Of the artifact, below the run."""
     standings: Standings
-    device: torch.device
     stop: StopRequest
     metrics: MetricsLog
     warnings: list[str] = field(default_factory=list)
+    used_device: str = "cpu"
+    """For the manifest."""
 
     @property
     def config(self) -> RunConfig:
         """The run's settings."""
         return self.run.config
+
+    @cached_property
+    def device(self) -> "torch.device":
+        """The device to compute on, threads and determinism set as the run says."""
+        from stages.device import apply_numerics, choose_device
+
+        device = choose_device(self.config.placement.device)
+        apply_numerics(self.config)
+        self.used_device = str(device)
+        return device
 
     def workspace(self) -> Path:
         """Local folder in which the artifact is made."""

@@ -3,34 +3,25 @@
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from importlib import import_module
 
 from schemas.errors import PreemptedError, RunError
 from schemas.plan import find_step, ingredients
 from schemas.stages import StageName, StageRequest, StageResult
-from stages.bootstrap_masks import bootstrap_masks
 from stages.context import Context, Outcome
-from stages.device import apply_numerics, choose_device
-from stages.evaluate import evaluate
-from stages.index_images import index_images
-from stages.interruption import stop_on_signals
+from stages.interruption import StopRequest, stop_on_signals
 from stages.metrics_log import MetricsLog
 from stages.progress import duration
-from stages.report import write_report
-from stages.train import train
-from stages.warm_up import warm_up
 from storage import layout
 from storage.artifacts import Standing, Standings, commit_artifact, retract
 from storage.provenance import provenance
 from storage.run import Run, open_run
 
-STAGES: dict[StageName, Callable[[Context], Outcome]] = {
-    "index-images": index_images,
-    "warm-up": warm_up,
-    "bootstrap-masks": bootstrap_masks,
-    "train": train,
-    "evaluate": evaluate,
-}
+def load_stage(name: StageName) -> Callable[[Context], Outcome]:
+    """The function of a stage. Imported by name and late: torch alone takes seconds, and not every stage needs it."""
+    function = name.replace("-", "_")
+    stage: Callable[[Context], Outcome] = getattr(import_module(f"stages.{function}"), function)
+    return stage
 
 
 def run_stage(request: StageRequest) -> StageResult:
@@ -61,7 +52,7 @@ def run_stage(request: StageRequest) -> StageResult:
             retract(run, found)
         _work(run, found, standings, stop)
     if step.stage == "evaluate":
-        write_report(run)
+        import_module("stages.report").write_report(run)
     return _result(_locate(run, step.name, Standings(run)), computed=True)
 
 
@@ -75,18 +66,16 @@ def _locate(run: Run, name: str, standings: Standings) -> Standing:
     return found
 
 
-def _work(run: Run, found: Standing, standings: Standings, stop: Any) -> None:
+def _work(run: Run, found: Standing, standings: Standings, stop: StopRequest) -> None:
     assert found.folder is not None and found.key is not None
     step = found.step
-    device = choose_device(run.config.placement.device)
-    apply_numerics(run.config)
     log = MetricsLog(run, step, found.key)
-    context = Context(run, step, found.key, found.folder, standings, device, stop, log)
+    context = Context(run, step, found.key, found.folder, standings, stop, log)
     if found.state == "partial":
         _say(f"{step.name}: going on from where it stopped")
     started = time.monotonic()
     try:
-        outcome = STAGES[step.stage](context)
+        outcome = load_stage(step.stage)(context)
     except PreemptedError as error:
         raise PreemptedError(f"{step.name}: {error}") from None
     finally:
@@ -100,7 +89,7 @@ def _work(run: Run, found: Standing, standings: Standings, stop: Any) -> None:
         parts=ingredients(run.config, step, inputs=contents, pins=run.record.pins),
         content=outcome.content,
         summary=outcome.summary,
-        made_by=provenance(seconds=seconds, device=str(device), warnings=tuple(context.warnings)),
+        made_by=provenance(seconds=seconds, device=context.used_device, warnings=tuple(context.warnings)),
     )
     if manifest.content != outcome.content:
         _say(

@@ -6,6 +6,7 @@ One self-contained page, made from what the run holds; it can be made again at a
 import base64
 import io
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,11 +108,10 @@ def _plot(series: list[tuple[Step, list[dict[str, float]]]], name: str) -> str |
     axes = figure.subplots()
     drawn = False
     for step, values in series:
-        points = [(value["step"], value[name]) for value in values if name in value]
-        if points:
-            steps, heights = zip(*points, strict=True)
-            marker = "." if len(points) == 1 else ""
-            axes.plot(steps, heights, linewidth=1, marker=marker, label=step.name)
+        # A step at which a loss was not computed leaves a gap in its curve.
+        heights = [value.get(name, math.nan) for value in values]
+        if not all(math.isnan(height) for height in heights):
+            axes.plot([value["step"] for value in values], heights, linewidth=1, marker=".", markersize=2, label=step.name)
             drawn = True
         if step.stage == "train" and values:
             axes.axvline(values[0]["step"], color="0.6", linewidth=0.8, linestyle="--")

@@ -13,15 +13,15 @@ from storage.cache import cache_folder
 DEMO_TILES = "demo-tiles"
 """The name of this data source."""
 
-_SKIMAGE = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png", "retina.jpg")
+_SKIMAGE = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png")
 _SKLEARN = ("china.jpg", "flower.jpg")
-_TILE = 192
-_SMALLEST_SIDE = 160
+_TILE = 176
+_SMALLEST_SIDE = 140
 _VERSION = 1
 
 
 def demo_tiles_folder() -> Path:
-    """A folder with the tiles, made on first use in the cache: a few dozen PNG files of at most 192 pixels a side."""
+    """A folder with the tiles, made on first use in the cache: a few dozen PNG files of at most 176 pixels a side."""
     folder = cache_folder() / f"{DEMO_TILES}-{_VERSION}"
     if folder.is_dir():
         return folder
@@ -56,9 +56,6 @@ def _shipped_photographs() -> list[Path]:
 def _cut(path: Path, folder: Path) -> None:
     with Image.open(path) as image:
         photograph = image.convert("RGB")
-    # Large photographs are halved first: a tile should show a piece of a scene, not a texture.
-    while min(photograph.size) > 3 * _TILE:
-        photograph = photograph.reduce(2)
     columns, rows = photograph.width // _SMALLEST_SIDE, photograph.height // _SMALLEST_SIDE
     for row in range(rows):
         for column in range(columns):

@@ -1,0 +1,43 @@
+# Everything from nothing: each target makes what it needs. PYTHON may name another interpreter (3.11 or 3.12).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+RUN ?= runs/demo
+
+.PHONY: demo test test-slow lint format clean
+
+demo: $(VENV)/.runtime  ## the whole alternation on a few photographs, in minutes
+	$(BIN)/cyborgs run demo --run $(RUN)
+
+test: $(VENV)/.dev  ## all quick tests
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/.dev  ## a run of a few hundred photographs; needs CYBORGS_SAMPLE_DATA
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.dev  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 13) else f"Python {v[0]}.{v[1]} is not supported: name one with make PYTHON=python3.11 or python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "installing packages into $(VENV) (about 6 GB with torch; a few minutes)"
+	$(PIP_INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	@echo "installing what tests and checks need"
+	$(PIP_INSTALL) --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache

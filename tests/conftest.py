@@ -1,0 +1,57 @@
+"""Photographs and a config small enough to run every stage in seconds; caches of the tests' own."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+TINY = """
+network: {architecture: resnet18, region_grid: 4, projector_hidden: 32, projection_dim: 16}
+augmentation: {crop_size: 64, blur_kernel: 5, blur_sigma: [0.1, 0.6]}
+schedule: {epochs: 6, warmup_epochs: 2, bootstrap_every_epochs: 4}
+optimization: {optimizer: adamw, learning_rate: 0.001, batch_size: 4, lr_schedule: cosine, lr_warmup_epochs: 0.5}
+vmf: {clusters: 4, iterations: 5}
+masks: {layer: layer2.1, clusters: [2, 8], max_side: 96, images_per_group: 4, refresh_batch_norm: 2, rows_per_shard: 16}
+train: {regions: 4, vmf_every_epochs: 2}
+evaluate: {images: 8, pictures: 2}
+numerics: {threads: 1}
+placement: {log_every_steps: 1}
+"""
+"""Two cycles of two epochs; 18 photographs make 4 steps an epoch, five groups and two shards."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    os.environ["CYBORGS_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["PREFECT_HOME"] = str(tmp_path_factory.mktemp("prefect"))
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 18 photographs of three sizes: coloured discs on a gradient."""
+    folder = tmp_path_factory.mktemp("photographs")
+    random = np.random.default_rng(0)
+    for number in range(18):
+        draw_scene(random, *((96, 72), (72, 96), (80, 80))[number % 3]).save(folder / f"{number:02d}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A YAML file with the tiny settings."""
+    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+def draw_scene(random: np.random.Generator, width: int, height: int) -> Image.Image:
+    """Three discs of random colour and place on a random gradient, with noise."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    image = np.stack([rows / height, columns / width, (rows + columns) / (height + width)], axis=2) * random.random(3)
+    for _ in range(3):
+        row, column, radius = random.random() * height, random.random() * width, 8 + random.random() * 20
+        image[(rows - row) ** 2 + (columns - column) ** 2 < radius**2] = random.random(3)
+    image += random.normal(0, 0.03, image.shape)
+    return Image.fromarray((255 * image.clip(0, 1)).astype(np.uint8))

@@ -1,0 +1,77 @@
+"""A view's label grid: nearest-neighbour labels at pixel centres, then the majority in each cell."""
+
+import numpy as np
+import pytest
+
+from cyborgs.augmentation.crop import Crop, draw_crop
+from cyborgs.regions.label_grid import crop_labels, sample_lines
+from tests.cyborgs.references import majority_grid
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_majority_of_the_nearest_labels(seed: int) -> None:
+    """Random photographs of odd sizes, random crops and flips, few labels so that ties are common."""
+    random = np.random.default_rng(seed)
+    image_size = int(random.integers(17, 121)), int(random.integers(17, 121))
+    shape = int(random.integers(1, 16)), int(random.integers(1, 16))
+    labels = random.choice(random.integers(0, 256, size=4), size=shape).astype(np.uint8)
+    grid = int(random.integers(1, 7))
+    size = grid * int(random.integers(1, 7))
+    crop = draw_crop(image_size, area=(0.05, 1.0), ratio=(0.75, 4 / 3), flip_probability=0.5, random=random)
+    found = crop_labels(labels, image_size=image_size, crop=crop, size=size, grid=grid)
+    expected = majority_grid(labels, image_size=image_size, crop=crop, size=size, grid=grid)
+    np.testing.assert_array_equal(found, expected)
+    assert found.dtype == np.uint8
+
+
+def test_ties_go_to_the_lowest_label() -> None:
+    labels = np.array([[9, 3], [3, 9]], np.uint8)
+    found = crop_labels(labels, image_size=(8, 8), crop=Crop(0, 0, 8, 8, flip=False), size=8, grid=1)
+    assert found.tolist() == [[3]]
+
+
+def test_majority_beats_a_lower_label() -> None:
+    labels = np.array([[9, 9], [3, 9]], np.uint8)
+    found = crop_labels(labels, image_size=(8, 8), crop=Crop(0, 0, 8, 8, flip=False), size=8, grid=1)
+    assert found.tolist() == [[9]]
+
+
+def test_whole_photograph_on_its_own_grid_is_the_map_itself() -> None:
+    labels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    found = crop_labels(labels, image_size=(160, 320), crop=Crop(0, 0, 160, 320, flip=False), size=64, grid=16)
+    np.testing.assert_array_equal(found, labels)
+
+
+def test_flip_mirrors_the_grid() -> None:
+    random = np.random.default_rng(2)
+    labels = random.integers(0, 256, size=(11, 7), dtype=np.uint8)
+    plain, mirrored = (
+        crop_labels(labels, image_size=(97, 61), crop=Crop(13, 5, 60, 40, flip=flip), size=30, grid=5)
+        for flip in (False, True)
+    )
+    np.testing.assert_array_equal(mirrored, plain[:, ::-1])
+
+
+def test_rows_and_columns_are_not_confused() -> None:
+    """A crop of the lower left quarter sees the label that lies there."""
+    labels = np.array([[1, 2], [3, 4]], np.uint8)
+    found = crop_labels(labels, image_size=(40, 80), crop=Crop(20, 0, 20, 40, flip=False), size=12, grid=3)
+    assert (found == 3).all()
+
+
+def test_a_centre_on_the_boundary_belongs_to_the_next_line() -> None:
+    """Pixel 1 of 3 has its centre at u = 1.5 of an image of 3: with two lines that is exactly the boundary."""
+    assert sample_lines(start=0, length=3, size=3, extent=3, cells=2).tolist() == [0, 1, 1]
+
+
+def test_lines_stay_in_the_image_and_never_go_back() -> None:
+    random = np.random.default_rng(3)
+    for _ in range(200):
+        extent = int(random.integers(1, 5000))
+        length = int(random.integers(1, extent, endpoint=True))
+        start = int(random.integers(0, extent - length, endpoint=True))
+        cells = int(random.integers(1, 90))
+        lines = sample_lines(start=start, length=length, size=224, extent=extent, cells=cells)
+        assert lines.min() >= 0
+        assert lines.max() < cells
+        assert (np.diff(lines) >= 0).all()

@@ -1,0 +1,143 @@
+"""The local store: the contract, and what only a disk has."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import RunError
+from storage.local import LocalStore
+from storage.store import Store, open_store
+from tests.storage.store_contract import StoreContract
+
+
+class TestLocalStore(StoreContract):
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Store:
+        return LocalStore(tmp_path / "run")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path / "run")
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from storage.local import LocalStore
+with LocalStore(Path(sys.argv[1])).lease("f/lease"):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_killed_process_loses_its_lease(store: LocalStore) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, store.url], stdout=subprocess.PIPE, text=True)
+    told: list[str] = []
+
+    def kill(who: str) -> None:
+        told.append(who)
+        holder.send_signal(signal.SIGKILL)
+
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with store.lease("f/lease", waiting=kill):
+            assert holder.wait(10) == -signal.SIGKILL
+    finally:
+        holder.kill()
+        holder.communicate()
+    assert len(told) == 1
+    assert str(holder.pid) in told[0], "who holds it is not named"
+
+
+def test_leftovers_of_a_killed_writer_are_not_listed_and_are_swept(store: LocalStore) -> None:
+    kill_in_the_middle = (
+        "import os, sys; from pathlib import Path; from storage.local import LocalStore\n"
+        "os.fsync = lambda _: os.kill(os.getpid(), 9)\n"
+        "LocalStore(Path(sys.argv[1])).write('f/a', b'half')"
+    )
+    subprocess.run([sys.executable, "-c", kill_in_the_middle, store.url], check=False)
+    assert len(list((store.root / "f").iterdir())) == 1, "nothing was left: this test shows nothing"
+    assert store.list("") == []
+    assert store.size("f/a") is None
+    assert list(store.folder("f").iterdir()) == []
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write("f/a", b"old")
+
+    def fail(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        store.write("f/a", b"new")
+    assert [path.name for path in (store.root / "f").iterdir()] == ["a"]
+    assert store.read("f/a") == b"old"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_gives_one_line_that_says_so(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """/dev/full answers each write as a full disk does."""
+    (store.root / "f").mkdir(parents=True)
+    opened = Path.open
+    monkeypatch.setattr(
+        Path,
+        "open",
+        lambda path, mode="r", *rest: opened(Path("/dev/full"), "wb", 0) if mode == "xb" else opened(path, mode, *rest),
+    )
+    with pytest.raises(RunError, match="no space left for .*f/a") as caught:
+        store.write("f/a", b"data")
+    assert "\n" not in str(caught.value)
+    assert store.size("f/a") is None
+
+
+@pytest.mark.parametrize("run", ["file", "file/run", "file/runs/run"])
+def test_a_run_below_a_file_gives_one_clear_line(tmp_path: Path, run: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(RunError, match=r"file.*choose another --run") as caught:
+        open_store(str(tmp_path / run)).create("run.json", b"{}")
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_the_pointer_is_a_relative_link_that_follows_the_newest_target(store: LocalStore, tmp_path: Path) -> None:
+    for key in ("k1", "k2"):
+        store.write(f"c/masks/{key}/masks.zarr/zarr.json", key.encode())
+        store.point("c/masks.zarr", f"c/masks/{key}/masks.zarr")
+        assert (store.root / "c/masks.zarr/zarr.json").read_text() == key
+    store.root.rename(tmp_path / "moved")
+    assert (tmp_path / "moved/c/masks.zarr/zarr.json").read_text() == "k2"
+
+
+def test_the_pointer_leaves_alone_what_a_person_put_there(store: LocalStore) -> None:
+    store.write("c/masks.zarr/mine", b"mine")
+    store.write("c/masks/k1/masks.zarr/zarr.json", b"")
+    store.point("c/masks.zarr", "c/masks/k1/masks.zarr")
+    assert store.read("c/masks.zarr/mine") == b"mine"
+
+
+def test_deleting_a_pointer_keeps_its_target(store: LocalStore) -> None:
+    store.write("c/masks/k1/masks.zarr/zarr.json", b"1")
+    store.point("c/masks.zarr", "c/masks/k1/masks.zarr")
+    store.delete("c/masks.zarr")
+    assert store.list("") == ["c/masks/k1/masks.zarr/zarr.json"]
+
+
+def test_open_store_takes_paths_and_file_urls(tmp_path: Path) -> None:
+    open_store(str(tmp_path / "run")).write("a", b"1")
+    assert open_store(f"file://{tmp_path}/run").read("a") == b"1"
+
+
+def test_an_unknown_scheme_is_named() -> None:
+    with pytest.raises(RunError, match="ftp://.*not supported"):
+        open_store("ftp://host/run")
+
+

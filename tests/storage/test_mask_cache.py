@@ -1,0 +1,80 @@
+"""The packed cache: the same maps as the store, in whichever process reads them."""
+
+import pickle
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from schemas.errors import DamagedArtifactError
+from storage.mask_cache import PackedMasks, pack_masks
+from storage.masks import MaskRow
+from tests.storage.test_masks import ROWS, mask_rows, write_store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return write_store(tmp_path / "masks.zarr", mask_rows())
+
+
+def assert_equals_the_store(packed: PackedMasks, rows: list[MaskRow]) -> None:
+    assert len(packed) == len(rows)
+    for row, wanted in enumerate(rows):
+        np.testing.assert_array_equal(packed(row), wanted.labels)
+        assert packed(row).dtype == np.uint8
+
+
+def test_it_equals_the_store(store: Path) -> None:
+    assert_equals_the_store(pack_masks(store, content="c"), mask_rows())
+
+
+def test_it_survives_pickling_before_and_after_first_use(store: Path) -> None:
+    packed = pack_masks(store, content="c")
+    assert_equals_the_store(pickle.loads(pickle.dumps(packed)), mask_rows())
+    packed(3)
+    sent = pickle.dumps(packed)
+    assert len(sent) < 4096, "the labels themselves must not travel"
+    assert_equals_the_store(pickle.loads(sent), mask_rows())
+
+
+def test_another_process_reads_the_same(store: Path) -> None:
+    packed = pack_masks(store, content="c")
+    packed(0)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        np.testing.assert_array_equal(pool.submit(packed, 7).result(), mask_rows()[7].labels)
+
+
+def test_the_copy_that_is_there_is_taken(store: Path) -> None:
+    pack_masks(store, content="c")
+    store.rename(store.with_name("gone.zarr"))
+    assert_equals_the_store(pack_masks(store, content="c"), mask_rows())
+
+
+def test_other_content_is_another_copy(store: Path, tmp_path: Path) -> None:
+    pack_masks(store, content="c")
+    others = list(reversed(mask_rows()))
+    assert_equals_the_store(pack_masks(write_store(tmp_path / "2.zarr", others), content="d"), others)
+    assert_equals_the_store(pack_masks(store, content="c"), mask_rows())
+
+
+def test_it_lies_in_the_cache_and_can_be_removed(store: Path, cache: Path) -> None:
+    before = {path for path in store.rglob("*")}
+    packed = pack_masks(store, content="c")
+    assert {path for path in store.rglob("*")} == before
+    size = sum(masks.labels.size for masks in mask_rows())
+    assert size in [path.stat().st_size for path in (cache / "masks").iterdir()], "one byte a cell"
+    packed.remove()
+    assert size not in [path.stat().st_size for path in (cache / "masks").iterdir()]
+    assert_equals_the_store(pack_masks(store, content="c"), mask_rows())
+
+
+def test_a_damaged_store_is_not_packed(store: Path, cache: Path) -> None:
+    file = store / "labels" / "c" / "1" / "0" / "0"
+    damaged = bytearray(file.read_bytes())
+    damaged[3] ^= 1
+    file.write_bytes(damaged)
+    with pytest.raises(DamagedArtifactError, match=f"rows 16 to {ROWS - 1}"):
+        pack_masks(store, content="c")
+    assert list((cache / "masks").iterdir()) == [], "half a copy was left"

@@ -1,0 +1,145 @@
+"""run.json: created once, opened, never silently wrong."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.artifacts import result_digest
+from schemas.config import RunConfig
+from schemas.errors import RunError
+from storage.run import (
+    config_digest,
+    create_run,
+    defines_result,
+    difference,
+    find_run,
+    open_run,
+    replace_record,
+    with_pinned_numerics,
+)
+from tests.storage.samples import make_record, make_run, small_config
+
+
+def edit(root: Path, *path: str, value: Any) -> None:
+    """Change one entry of run.json as an editor would."""
+    tree = json.loads((root / "run.json").read_text())
+    node = tree
+    for name in path[:-1]:
+        node = node[name]
+    node[path[-1]] = value
+    (root / "run.json").write_text(json.dumps(tree))
+
+
+def test_what_was_created_is_opened(tmp_path: Path) -> None:
+    record = make_record(pins={"photographs": "1" * 32, "start": "2" * 32}, start="weights.pth")
+    create_run(str(tmp_path / "run"), record)
+    assert open_run(str(tmp_path / "run")).record == record
+
+
+def test_where_there_is_no_run(tmp_path: Path) -> None:
+    assert find_run(str(tmp_path / "none")) is None
+    (tmp_path / "file").write_text("")
+    assert find_run(str(tmp_path / "file")) is None
+    with pytest.raises(RunError, match=r"run .*none: there is no run here \(no run\.json\)"):
+        open_run(str(tmp_path / "none"))
+    assert not (tmp_path / "none").exists(), "looking must not make anything"
+
+
+def test_creating_again_with_the_same_settings_opens_the_first(tmp_path: Path) -> None:
+    first = make_run(tmp_path / "run", name="first")
+    assert make_run(tmp_path / "run", name="second").record == first.record
+
+
+def test_creating_again_with_other_settings_is_refused(tmp_path: Path) -> None:
+    first = make_run(tmp_path / "run")
+    with pytest.raises(RunError, match="other settings"):
+        make_run(tmp_path / "run", small_config(seed=1))
+    assert open_run(str(tmp_path / "run")).record == first.record
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"format": 2}'])
+def test_a_damaged_record_is_one_clear_line(tmp_path: Path, text: bytes) -> None:
+    make_run(tmp_path / "run")
+    (tmp_path / "run" / "run.json").write_bytes(text)
+    with pytest.raises(RunError, match=r"run .*run: run\.json cannot be read .*damaged") as caught:
+        open_run(str(tmp_path / "run"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_record_cut_short_is_one_clear_line(tmp_path: Path) -> None:
+    make_run(tmp_path / "run")
+    whole = (tmp_path / "run" / "run.json").read_bytes()
+    (tmp_path / "run" / "run.json").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RunError, match="damaged"):
+        find_run(str(tmp_path / "run"))
+
+
+def test_a_record_edited_by_hand_is_noticed(tmp_path: Path) -> None:
+    make_run(tmp_path / "run")
+    edit(tmp_path / "run", "config", "train", "temperature", value=0.2)
+    with pytest.raises(RunError, match="edited by hand"):
+        open_run(str(tmp_path / "run"))
+
+
+def test_an_impossible_setting_in_the_record_is_named(tmp_path: Path) -> None:
+    make_run(tmp_path / "run")
+    edit(tmp_path / "run", "config", "train", "temperature", value=-1)
+    with pytest.raises(RunError, match=r"config\.train\.temperature"):
+        open_run(str(tmp_path / "run"))
+
+
+def test_placement_may_be_edited_by_hand(tmp_path: Path) -> None:
+    make_run(tmp_path / "run")
+    edit(tmp_path / "run", "config", "placement", "device", value="cuda:1")
+    assert open_run(str(tmp_path / "run")).config.placement.device == "cuda:1"
+
+
+def test_an_unknown_key_of_a_later_version_is_refused(tmp_path: Path) -> None:
+    make_run(tmp_path / "run")
+    edit(tmp_path / "run", "config", "train", "new_setting", value=1)
+    with pytest.raises(RunError, match="another version"):
+        open_run(str(tmp_path / "run"))
+
+
+def test_a_change_is_written_down_with_what_was_before(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    for number in (1, 2):
+        record = run.record.model_copy(update={"data": (str(number),)})
+        run = replace_record(run, record, note={"data": (list(run.record.data), [str(number)])})
+    found = open_run(str(tmp_path / "run")).record
+    assert found.data == ("2",)
+    assert [change.what["data"] for change in found.history] == [(["photographs"], ["1"]), (["1"], ["2"])]
+    assert all(change.who and change.when for change in found.history)
+
+
+def test_difference_names_settings_with_before_and_after() -> None:
+    after = small_config(train={"temperature": 0.2}, masks={"clusters": [2, 9]}, seed=4)
+    assert difference(small_config(), after) == {
+        "seed": (0, 4),
+        "train.temperature": (0.1, 0.2),
+        "masks.clusters": ([2, 256], [2, 9]),
+    }
+    assert difference(after, after) == {}
+
+
+def test_only_placement_is_free() -> None:
+    assert not defines_result("placement.device")
+    assert all(defines_result(name) for name in ("seed", "numerics.threads", "train.temperature"))
+
+
+def test_the_config_digest_follows_all_but_placement() -> None:
+    base = result_digest(RunConfig())
+    assert config_digest(RunConfig()) == base
+    assert result_digest(RunConfig.model_validate({"placement": {"device": "cpu", "log_every_steps": 3}})) == base
+    for part in ({"seed": 1}, {"numerics": {"threads": 3}}, {"train": {"temperature": 0.2}}, {"evaluate": {"images": 9}}):
+        assert result_digest(RunConfig.model_validate(part)) != base
+
+
+def test_numerics_left_open_stay_as_pinned_and_others_count() -> None:
+    pinned = small_config(numerics={"precision": "bfloat16", "threads": 7})
+    kept = with_pinned_numerics(small_config(numerics={"precision": "auto"}), pinned)
+    assert (kept.numerics.precision, kept.numerics.threads) == ("bfloat16", 7)
+    said = with_pinned_numerics(small_config(numerics={"precision": "float32", "threads": 2}), pinned)
+    assert (said.numerics.precision, said.numerics.threads) == ("float32", 2)

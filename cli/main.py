@@ -1,18 +1,20 @@
 """`cyborgs`: the commands that people type."""
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.exceptions import TyperException
 
-from schemas.errors import EXIT_FAILED, EXIT_INTERRUPTED, CyborgsError
+from schemas.errors import DEBUG, EXIT_FAILED, EXIT_INTERRUPTED, CyborgsError
 from schemas.stages import STAGE_NAMES, StageRequest
 
 app = typer.Typer(
-    help="Pretrain a backbone on unlabelled scene photographs (CYBORGS, ECCV 2022).",
+    help="Pretrain a backbone on unlabelled scene photographs (CYBORGS, ECCV 2022).\n\n"
+    "Any command takes --debug, for tracebacks.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -27,7 +29,6 @@ SetOption = Annotated[
 ]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="path or URL of the run")]
 RunOption = Annotated[str, typer.Option("--run", metavar="URL", help="path or URL of the run")]
-DebugOption = Annotated[bool, typer.Option("--debug", help="show tracebacks")]
 
 _SEVERAL = ("--data", "--set")
 """Options that take all values up to the next option: `--data DIR1 DIR2`."""
@@ -42,11 +43,10 @@ def run(
     ] = None,
     run: Annotated[
         str | None,
-        typer.Option("--run", metavar="URL", help="where the run is kept (default: runs/<config>); the same again resumes"),
+        typer.Option("--run", metavar="URL", help="where to keep it (default: runs/CONFIG); the same again resumes"),
     ] = None,
     set_: SetOption = None,
     update: Annotated[bool, typer.Option("--update", help="let a changed config change an existing run")] = False,
-    debug: DebugOption = False,
 ) -> None:
     """Pretrain on a folder of photographs; the same command again goes on where it stopped."""
     from cli.run import run_pipeline
@@ -59,7 +59,6 @@ def plan(
     config: ConfigArgument,
     set_: SetOption = None,
     settings: Annotated[bool, typer.Option("--settings", help="list every setting with its meaning")] = False,
-    debug: DebugOption = False,
 ) -> None:
     """Show the stages that a config leads to, or all its settings."""
     from cli.show import print_plan, print_settings
@@ -70,7 +69,7 @@ def plan(
 
 
 @app.command()
-def status(run: RunArgument, debug: DebugOption = False) -> None:
+def status(run: RunArgument) -> None:
     """Show where each stage of a run stands."""
     from cli.show import print_status
     from storage.run import open_run
@@ -84,7 +83,6 @@ def stage(
     run: RunOption,
     cycle: Annotated[int | None, typer.Option("--cycle", min=0, help="for the stages of a cycle")] = None,
     force: Annotated[bool, typer.Option("--force", help="compute again what is done")] = False,
-    debug: DebugOption = False,
 ) -> None:
     """Run one stage of a run, here and now."""
     from schemas.errors import ConfigError
@@ -96,14 +94,13 @@ def stage(
         raise ConfigError(f"stage {name!r}: choose from {', '.join(STAGE_NAMES)}")
     from stages.__main__ import execute
 
-    raise typer.Exit(execute(StageRequest(run=run, stage=known, cycle=cycle, force=force), debug=debug))
+    raise typer.Exit(execute(StageRequest(run=run, stage=known, cycle=cycle, force=force)))
 
 
 @masks_app.command("path")
 def masks_path(
     run: RunArgument,
     cycle: Annotated[int, typer.Option("--cycle", min=0, help="which cycle")],
-    debug: DebugOption = False,
 ) -> None:
     """Print where the mask store of a cycle is, for `zarr.open`."""
     from schemas.errors import RunError
@@ -137,28 +134,29 @@ def expand_options(arguments: Sequence[str]) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code: 0, 2 for what the user can mend, 1 for faults, 130 after Ctrl-C."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    if debug:
+        given.remove("--debug")
+        os.environ[DEBUG] = "1"
     try:
-        code = app(args=expand_options(given), prog_name=Path("cyborgs").name, standalone_mode=False)
-    except typer.Abort:
-        return EXIT_INTERRUPTED
+        code = app(args=expand_options(given), prog_name="cyborgs", standalone_mode=False)
     except CyborgsError as error:
-        if "--debug" in given:
-            traceback.print_exc()
-        print(error, file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on where it stopped", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        code = _tell(str(error), error.exit_code, debug=debug)
+    except (KeyboardInterrupt, typer.Abort):
+        code = _tell("stopped; the same command goes on where it stopped", EXIT_INTERRUPTED, debug=debug)
+    except TyperException as error:  # a mistake on the command line
+        code = _tell(f"{error.format_message()} (cyborgs --help)", error.exit_code, debug=debug)
     except Exception as error:
-        show = getattr(error, "show", None)
-        if show is not None:  # a mistake on the command line, as click words it
-            show()
-            return int(getattr(error, "exit_code", EXIT_FAILED))
-        if "--debug" in given:
-            traceback.print_exc()
-        print(f"{type(error).__name__}: {error} (add --debug for the traceback)", file=sys.stderr)
-        return EXIT_FAILED
+        message = f"{type(error).__name__}: {error} (add --debug for the traceback)"
+        code = _tell(message, EXIT_FAILED, debug=debug)
     return int(code or 0)
+
+
+def _tell(message: str, code: int, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    print(message, file=sys.stderr)
+    return code
 
 
 def entry() -> None:

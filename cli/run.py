@@ -20,9 +20,7 @@ _QUIET = {
 }
 
 
-def run_pipeline(
-    config: str, *, data: list[str], url: str | None, assignments: list[str], update: bool
-) -> int:
+def run_pipeline(config: str, *, data: list[str], url: str | None, assignments: list[str], update: bool) -> int:
     """Run what is not done; returns the exit code.
 
     Raises:

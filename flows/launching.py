@@ -34,6 +34,4 @@ def _result(request: StageRequest, *, computed: bool) -> StageResult | None:
     found = Standings(run).of(find_step(run.config, request.stage, request.cycle))
     if found.manifest is None or found.folder is None:
         return None
-    return StageResult(
-        name=found.step.name, path=found.folder, content=found.manifest.content, computed=computed
-    )
+    return StageResult(name=found.step.name, path=found.folder, content=found.manifest.content, computed=computed)

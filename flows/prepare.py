@@ -40,9 +40,7 @@ def default_run(config_name: str) -> str:
     return f"{base.rstrip('/')}/{Path(config_name).stem}"
 
 
-def prepare_run(
-    url: str, config: RunConfig, *, name: str, data: tuple[str, ...] = (), update: bool = False
-) -> Run:
+def prepare_run(url: str, config: RunConfig, *, name: str, data: tuple[str, ...] = (), update: bool = False) -> Run:
     """Open the run at `url` with that config, or create it.
 
     Args:
@@ -226,4 +224,3 @@ def all_done(run: Run) -> bool:
     found = Standings(run).all()
     assert len(found) == len(plan(run.config))
     return all(standing.state == "done" for standing in found)
-

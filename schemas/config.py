@@ -29,21 +29,15 @@ def _ordered(value: tuple[Any, Any]) -> tuple[Any, Any]:
 
 
 ClusterCount = Annotated[int, Field(ge=2, le=256)]
-ClusterRange = Annotated[
-    tuple[ClusterCount, ClusterCount], BeforeValidator(_as_range), AfterValidator(_ordered)
-]
-PositiveRange = Annotated[
-    tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]], AfterValidator(_ordered)
-]
+ClusterRange = Annotated[tuple[ClusterCount, ClusterCount], BeforeValidator(_as_range), AfterValidator(_ordered)]
+PositiveRange = Annotated[tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]], AfterValidator(_ordered)]
 LayerNames = Annotated[tuple[str, ...], BeforeValidator(_as_names), Field(min_length=1)]
 
 
 class Settings(BaseModel):
     """Immutable, no unknown keys, and the text under each field is its description."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class IndexConfig(Settings):
@@ -182,7 +176,7 @@ class MasksConfig(Settings):
     """`bootstrap-masks` (section 3.3, Algorithm 1)."""
 
     layer: LayerNames = ("layer2.2",)
-    """Layer whose features are clustered, the vMF loss included (Table 2d; the paper's res2.b2); several are concatenated."""
+    """Layer that is clustered, by the vMF loss too (Table 2d; the paper's res2.b2); several are concatenated."""
     clusters: ClusterRange = (2, 256)
     """K, drawn uniformly per group of photographs, both ends included (Table 2e)."""
     images_per_group: Annotated[int, Field(ge=1, le=1024)] = 16
@@ -291,9 +285,7 @@ class RunConfig(Settings):
         ):
             for layer in layers:
                 if layer not in known:
-                    raise ValueError(
-                        f"{field}: {architecture} has no layer {layer!r}; it has {', '.join(known)}"
-                    )
+                    raise ValueError(f"{field}: {architecture} has no layer {layer!r}; it has {', '.join(known)}")
             if len(set(layers)) < len(layers):
                 raise ValueError(f"{field}: a layer is named twice in {', '.join(layers)}")
         size, grid = self.augmentation.crop_size, self.network.region_grid
@@ -315,9 +307,7 @@ class RunConfig(Settings):
             )
         for epoch in schedule.checkpoint_epochs:
             if epoch > schedule.epochs:
-                raise ValueError(
-                    f"schedule.checkpoint_epochs: {epoch} is beyond schedule.epochs {schedule.epochs}"
-                )
+                raise ValueError(f"schedule.checkpoint_epochs: {epoch} is beyond schedule.epochs {schedule.epochs}")
         if self.optimization.batch_size % self.numerics.world_size:
             raise ValueError(
                 f"optimization.batch_size {self.optimization.batch_size} does not divide by "

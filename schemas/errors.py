@@ -3,6 +3,9 @@
 Each message is one line: what is wrong, where, what to do. Each class also is the builtin it specialises.
 """
 
+DEBUG = "CYBORGS_DEBUG"
+"""Environment variable: when set, tracebacks are shown."""
+
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_PREEMPTED = 75

@@ -1,14 +1,14 @@
 """The plan: which stages a config leads to, in order, and what each reads (Algorithm 3). Pure functions."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from schemas.config import NetworkConfig, RunConfig
 from schemas.digests import digest_json
 from schemas.errors import ConfigError
 from schemas.stages import CYCLE_STAGES, StageName
 
-FORMAT_VERSION = 1
+FORMAT_VERSION: Literal[1] = 1
 """Of everything written to a run. It enters the keys: an older run's artifacts are never taken for today's."""
 
 
@@ -57,9 +57,7 @@ def plan(config: RunConfig) -> list[Step]:
     for cycle, first in enumerate(starts):
         last = starts[cycle + 1] if cycle + 1 < len(starts) else config.schedule.epochs
         masks, train = step_name("bootstrap-masks", cycle), step_name("train", cycle)
-        steps.append(
-            Step("bootstrap-masks", cycle, first, first, (("index", index), ("checkpoint", checkpoint)))
-        )
+        steps.append(Step("bootstrap-masks", cycle, first, first, (("index", index), ("checkpoint", checkpoint))))
         steps.append(
             Step("train", cycle, first, last, (("index", index), ("checkpoint", checkpoint), ("masks", masks)))
         )
@@ -132,9 +130,7 @@ def config_part(config: RunConfig, step: Step) -> dict[str, Any]:
     return part
 
 
-def ingredients(
-    config: RunConfig, step: Step, *, inputs: dict[str, str], pins: dict[str, str]
-) -> dict[str, Any]:
+def ingredients(config: RunConfig, step: Step, *, inputs: dict[str, str], pins: dict[str, str]) -> dict[str, Any]:
     """What the key of a step's artifact is made of.
 
     Args:

@@ -1,10 +1,11 @@
 """`python -P -m stages NAME --run URL [--cycle C] [--force]`: the one way to run a stage, with no Prefect needed."""
 
 import argparse
+import os
 import sys
 import traceback
 
-from schemas.errors import EXIT_FAILED, CyborgsError
+from schemas.errors import DEBUG, EXIT_FAILED, CyborgsError
 from schemas.stages import STAGE_NAMES, StageRequest
 
 
@@ -24,19 +25,19 @@ def main(arguments: list[str] | None = None) -> int:
         from stages.interruption import stop_with_parent
 
         stop_with_parent()
-    return execute(
-        StageRequest(run=given.run, stage=given.name, cycle=given.cycle, force=given.force), debug=given.debug
-    )
+    if given.debug:
+        os.environ[DEBUG] = "1"
+    return execute(StageRequest(run=given.run, stage=given.name, cycle=given.cycle, force=given.force))
 
 
-def execute(request: StageRequest, *, debug: bool = False) -> int:
+def execute(request: StageRequest) -> int:
     """Run a stage in this process and turn what comes of it into an exit code and a line."""
     try:
         from stages.execute import run_stage
 
         result = run_stage(request)
     except CyborgsError as error:
-        if debug:
+        if os.environ.get(DEBUG):
             traceback.print_exc()
         print(error, file=sys.stderr)
         return error.exit_code

@@ -92,7 +92,7 @@ def _load_backbone(context: Context, prefetch: "_Prefetch", rows: int) -> Backbo
     config = context.config
     backbone = Backbone(config.network.architecture, seed=0)
     backbone.load_state_dict(read_backbone(context.input("checkpoint").path(layout.MODEL)))
-    backbone.to(context.device, memory_format=torch.channels_last).eval()
+    backbone.to(context.device).to(memory_format=torch.channels_last).eval()
     if not config.masks.refresh_batch_norm:
         return backbone
     groups = list(_groups(range(rows), config.masks.images_per_group))[: config.masks.refresh_batch_norm]

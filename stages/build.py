@@ -28,7 +28,7 @@ def build_pretraining(
 ) -> Pretraining:
     """The network on its device, with optimiser and schedules over the whole run."""
     settings = config.optimization
-    network.to(device, memory_format=torch.channels_last)
+    network.to(device).to(memory_format=torch.channels_last)
     optimizer = make_optimizer(
         settings.optimizer,
         [(name, p) for name, p in network.named_parameters() if p.requires_grad],

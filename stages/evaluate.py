@@ -96,7 +96,8 @@ def _load_encoder(context: Context) -> RegionEncoder:
     encoder.projector.load_state_dict(
         {name.removeprefix(prefix): t for name, t in rest.items() if name.startswith(prefix)}
     )
-    return encoder.to(context.device, memory_format=torch.channels_last).eval()
+    encoder.to(context.device).to(memory_format=torch.channels_last)
+    return encoder.eval()
 
 
 def _draw(folder: Path, reader: PhotographReader, masks: list[NDArray[np.uint8]]) -> None:
@@ -117,4 +118,5 @@ def label_colours() -> NDArray[np.uint8]:
     offsets = np.array([0.0, 1 / 3, 2 / 3])
     wheel = np.abs((hues[:, None] + offsets) % 1.0 * 6 - 3) - 1
     colours = values[:, None] * (0.35 + 0.65 * np.clip(wheel, 0, 1))
-    return (255 * colours).round().astype(np.uint8)
+    rounded: NDArray[np.uint8] = (255 * colours).round().astype(np.uint8)
+    return rounded

@@ -17,6 +17,7 @@ from storage.artifacts import Standing, Standings, commit_artifact, retract
 from storage.provenance import provenance
 from storage.run import Run, open_run
 
+
 def load_stage(name: StageName) -> Callable[[Context], Outcome]:
     """The function of a stage. Imported by name and late: torch alone takes seconds, and not every stage needs it."""
     function = name.replace("-", "_")
@@ -105,9 +106,7 @@ def _work(run: Run, found: Standing, standings: Standings, stop: StopRequest) ->
 def _result(found: Standing, *, computed: bool) -> StageResult:
     if found.manifest is None or found.folder is None:
         raise RunError(f"{found.step.name}: {found.problem or 'its manifest is gone'}")
-    return StageResult(
-        name=found.step.name, path=found.folder, content=found.manifest.content, computed=computed
-    )
+    return StageResult(name=found.step.name, path=found.folder, content=found.manifest.content, computed=computed)
 
 
 def _say(message: str) -> None:

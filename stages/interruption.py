@@ -42,7 +42,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
         yield request
         return
 
-    def on_signal(number: int, frame: FrameType | None) -> None:
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
         if request.asked:
             os._exit(EXIT_INTERRUPTED)
         request.ask()
@@ -56,7 +56,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
 
 
 def stop_with_parent(poll_seconds: float = 1.0) -> None:
-    """Let this process stop as if by SIGTERM when its parent is gone, so that a killed flow leaves no orphan at work."""
+    """Stop as if by SIGTERM when the parent process is gone, so that a killed flow leaves no orphan at work."""
     parent = os.getppid()
 
     def watch() -> None:

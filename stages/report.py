@@ -40,14 +40,18 @@ def write_report(run: Run) -> str:
     """Render the page from today's artifacts; returns its path below the run."""
     standings = Standings(run).all()
     evaluations = [found for found in standings if found.step.stage == "evaluate" and found.manifest]
-    page = _environment().get_template("report.html").render(
-        run=run.store.url,
-        record=run.record,
-        standings=standings,
-        cycles=[found.step.cycle for found in evaluations],
-        metrics=_metrics_table(run, evaluations),
-        rows=_pictures(run, evaluations),
-        curves=_curves(run, standings),
+    page = (
+        _environment()
+        .get_template("report.html")
+        .render(
+            run=run.store.url,
+            record=run.record,
+            standings=standings,
+            cycles=[found.step.cycle for found in evaluations],
+            metrics=_metrics_table(run, evaluations),
+            rows=_pictures(run, evaluations),
+            curves=_curves(run, standings),
+        )
     )
     run.store.write(layout.REPORT, page.encode())
     return layout.REPORT
@@ -62,8 +66,7 @@ def _metrics_table(run: Run, evaluations: list[Standing]) -> list[tuple[str, lis
     tables = [json.loads(run.store.read(f"{found.folder}/{layout.METRICS}")) for found in evaluations]
     names = list(dict.fromkeys(name for table in tables for name in table))
     return [
-        (name.replace("_", " "), [f"{table[name]:g}" if name in table else "–" for table in tables])
-        for name in names
+        (name.replace("_", " "), [f"{table[name]:g}" if name in table else "–" for table in tables]) for name in names
     ]
 
 
@@ -91,10 +94,11 @@ def _data_url(run: Run, path: str) -> str | None:
 
 def _curves(run: Run, standings: list[Standing]) -> list[tuple[str, str, str]]:
     """(title, explanation, SVG) of every curve that has been logged."""
-    series = []
-    for found in standings:
-        if found.step.stage in _TRAINING and found.key is not None:
-            series.append((found.step, read_metrics(run, found.step, found.key)))
+    series = [
+        (found.step, read_metrics(run, found.step, found.key))
+        for found in standings
+        if found.step.stage in _TRAINING and found.key is not None
+    ]
     figures = []
     for name, title, explanation in CURVES:
         svg = _plot(series, name)
@@ -111,7 +115,8 @@ def _plot(series: list[tuple[Step, list[dict[str, float]]]], name: str) -> str |
         # A step at which a loss was not computed leaves a gap in its curve.
         heights = [value.get(name, math.nan) for value in values]
         if not all(math.isnan(height) for height in heights):
-            axes.plot([value["step"] for value in values], heights, linewidth=1, marker=".", markersize=2, label=step.name)
+            steps = [value["step"] for value in values]
+            axes.plot(steps, heights, linewidth=1, marker=".", markersize=2, label=step.name)
             drawn = True
         if step.stage == "train" and values:
             axes.axvline(values[0]["step"], color="0.6", linewidth=0.8, linestyle="--")

@@ -17,9 +17,7 @@ def train(context: Context) -> Outcome:
     masks = context.input("masks")
     labels = pack_masks(masks.path(layout.MASKS), content=masks.manifest.content)
     per_epoch = count_steps(context, len(photographs))
-    pretraining = build_pretraining(
-        config, build_network(config), steps_per_epoch=per_epoch, device=context.device
-    )
+    pretraining = build_pretraining(config, build_network(config), steps_per_epoch=per_epoch, device=context.device)
     read_checkpoint(context.input("checkpoint"), pretraining, step=context.step.first_epoch * per_epoch)
     contrast = build_contrast(config)
 
@@ -40,9 +38,7 @@ def train(context: Context) -> Outcome:
             sampling=config.train.region_sampling,
         ),
     )
-    metrics = run_epochs(
-        context, pretraining, dataset, rows=len(photographs), pairs=pairs, train_step=train_step
-    )
+    metrics = run_epochs(context, pretraining, dataset, rows=len(photographs), pairs=pairs, train_step=train_step)
     content = write_checkpoint(context.run.store, context.folder, pretraining)
     labels.remove()
     figures = {name: round(metrics[name], 4) for name in ("mask_loss", "projection_std", "orphans")}

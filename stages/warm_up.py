@@ -28,8 +28,8 @@ def warm_up(context: Context) -> Outcome:
         pretraining,
         ViewDataset(reader, build_augmentation(config), seed=config.seed),
         rows=len(photographs),
-        pairs=lambda epoch: 1,
-        train_step=lambda batch, epoch: pretraining.warm_up_step(batch),
+        pairs=lambda _epoch: 1,
+        train_step=lambda batch, _epoch: pretraining.warm_up_step(batch),
     )
     content = write_checkpoint(context.run.store, context.folder, pretraining)
     summary = {"vmf_loss": round(metrics["vmf_loss"], 4)} if metrics else {}
@@ -44,6 +44,4 @@ def _take_start_weights(context: Context, network: SiameseNetwork) -> None:
     try:
         network.start_from(read_start_weights(Path(path)))
     except ValueError as error:
-        raise ConfigError(
-            f"network.start {path} for {context.config.network.architecture}: {error}"
-        ) from None
+        raise ConfigError(f"network.start {path} for {context.config.network.architecture}: {error}") from None

@@ -1,6 +1,5 @@
 """Photographs for a first look, without a download: those inside scikit-image and scikit-learn, cut into tiles."""
 
-import os
 import shutil
 import tempfile
 from importlib.util import find_spec
@@ -42,10 +41,10 @@ def demo_tiles_folder() -> Path:
 
 
 def _shipped_photographs() -> list[Path]:
-    paths = []
+    paths: list[Path] = []
     for package, inside, names in (
         ("skimage", "data", _SKIMAGE),
-        ("sklearn", os.path.join("datasets", "images"), _SKLEARN),
+        ("sklearn", "datasets/images", _SKLEARN),
     ):
         spec = find_spec(package)
         assert spec is not None and spec.origin is not None, f"{package} is a dependency"
@@ -61,5 +60,5 @@ def _cut(path: Path, folder: Path) -> None:
         for column in range(columns):
             left = column * photograph.width // columns
             top = row * photograph.height // rows
-            tile = photograph.crop((left, top, min(left + _TILE, photograph.width), min(top + _TILE, photograph.height)))
-            tile.save(folder / f"{path.stem}-{row}-{column}.png")
+            right, bottom = min(left + _TILE, photograph.width), min(top + _TILE, photograph.height)
+            photograph.crop((left, top, right, bottom)).save(folder / f"{path.stem}-{row}-{column}.png")

@@ -83,7 +83,9 @@ def photograph_reader(photographs: list[Photograph], data: tuple[str, ...]) -> P
     """
     needed = 1 + max(row.source for row in photographs)
     if len(data) < needed:
-        raise DataError(f"--data: the index was made from {needed} sources, {len(data)} are given: name all, in that order")
+        raise DataError(
+            f"--data: the index was made from {needed} sources, {len(data)} are given: name all in that order"
+        )
     return PhotographReader(
         [source_folder(source) for source in data],
         [row.source for row in photographs],

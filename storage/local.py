@@ -37,7 +37,7 @@ class LocalStore(Store):
 
     def write(self, path: str, data: bytes) -> None:
         with self._aside(path, data) as (aside, final):
-            os.replace(aside, final)
+            aside.replace(final)
 
     def create(self, path: str, data: bytes) -> bool:
         with self._aside(path, data) as (aside, final):
@@ -108,7 +108,7 @@ class LocalStore(Store):
             return  # a person put something of their own there
         aside = link.parent / f"{_ASIDE}{uuid.uuid4().hex}"
         aside.symlink_to(os.path.relpath(self._resolve(target), link.parent))
-        os.replace(aside, link)
+        aside.replace(link)
 
     @contextmanager
     def lease(self, path: str, *, waiting: Callable[[str], None] | None = None) -> Iterator[None]:

@@ -1,6 +1,5 @@
 """A packed, memory-mapped copy of a mask store: a training sample costs a numpy slice, not a Zarr read."""
 
-import os
 import uuid
 from pathlib import Path
 
@@ -59,10 +58,10 @@ def pack_masks(store: Path, *, content: str) -> PackedMasks:
                 for row, masks in read_rows(store):
                     shapes[row] = masks.labels.shape
                     out.write(masks.labels.tobytes())
-            os.replace(aside, file)
+            aside.replace(file)
             with aside.open("wb") as out:
                 np.save(out, shapes)
-            os.replace(aside, table)
+            aside.replace(table)
         finally:
             aside.unlink(missing_ok=True)
     return PackedMasks(file, np.load(table))

@@ -26,9 +26,7 @@ def user() -> str:
         return str(os.getuid())
 
 
-def provenance(
-    *, seconds: float = 0.0, device: str = "cpu", warnings: tuple[str, ...] = ()
-) -> Provenance:
+def provenance(*, seconds: float = 0.0, device: str = "cpu", warnings: tuple[str, ...] = ()) -> Provenance:
     """This process, now."""
     return Provenance(
         created=now(),

@@ -35,4 +35,3 @@ def steps_per_epoch(rows: int, batch_size: int) -> int:
             f"set optimization.batch_size to at most {rows}, or add photographs"
         )
     return rows // batch_size
-

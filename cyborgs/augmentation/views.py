@@ -79,7 +79,8 @@ def blur(pixels: Tensor, kernel: int, sigma: float) -> Tensor:
     """Gaussian blur of a (3, S, S) uint8 image, one axis after the other: k + k taps instead of k x k."""
     blurred = F.gaussian_blur(pixels.float(), [kernel, 1], [sigma, sigma])
     blurred = F.gaussian_blur(blurred, [1, kernel], [sigma, sigma])
-    return blurred.round().clamp(0, 255).to(torch.uint8)
+    rounded: Tensor = blurred.round().clamp(0, 255).to(torch.uint8)
+    return rounded
 
 
 def _jitter(view: Image.Image, augmentation: Augmentation, random: np.random.Generator) -> Image.Image:

@@ -40,7 +40,7 @@ def spherical_kmeans(
     fitted = points[torch.from_numpy(chosen).to(points.device)].float().contiguous().cpu().numpy()
     start = random.choice(len(fitted), clusters, replace=False)
 
-    index = faiss.IndexFlatIP(fitted.shape[1])
+    index: faiss.Index = faiss.IndexFlatIP(fitted.shape[1])
     if points.device.type == "cuda" and faiss.get_num_gpus():
         device = points.device.index or 0
         index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), device, index)

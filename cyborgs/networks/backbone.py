@@ -33,8 +33,9 @@ class Backbone(nn.Module):
     def channels(self, layer: str) -> int:
         """Channels of a layer's feature map."""
         block = self._blocks(layer.split(".")[0])[-1]
-        last = block.conv3 if hasattr(block, "conv3") else block.conv2
-        return int(last.out_channels)
+        last = block.get_submodule("conv3" if hasattr(block, "conv3") else "conv2")
+        assert isinstance(last, nn.Conv2d)
+        return last.out_channels
 
     def forward(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
         """Feature maps by layer name.

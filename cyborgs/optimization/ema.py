@@ -1,8 +1,5 @@
 """The target network as a moving average of the online network (section 3.2)."""
 
-from collections.abc import Sequence
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 
@@ -10,8 +7,8 @@ from torch import Tensor, nn
 @torch.no_grad()
 def update_average(target: nn.Module, online: nn.Module, momentum: float) -> None:
     """target = momentum target + (1 - momentum) online; buffers (batch-norm statistics) are copied."""
-    averages = cast(Sequence[Tensor], list(target.parameters()))
-    weights = cast(Sequence[Tensor], list(online.parameters()))
+    averages: list[Tensor] = list(target.parameters())
+    weights: list[Tensor] = list(online.parameters())
     torch._foreach_lerp_(averages, weights, 1 - momentum)
     for average, buffer in zip(target.buffers(), online.buffers(), strict=True):
         average.copy_(buffer)

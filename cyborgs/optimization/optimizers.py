@@ -21,7 +21,7 @@ def make_optimizer(
     momentum: float,
     trust_coefficient: float,
 ) -> Optimizer:
-    """An optimiser in which parameters with one dimension or none (biases, batch-norm) have no decay and no adaptation."""
+    """An optimiser; parameters with one dimension or none (biases, batch-norm) have no decay and no adaptation."""
     named = list(parameters)
     weights = [parameter for _, parameter in named if parameter.ndim > 1]
     others = [parameter for _, parameter in named if parameter.ndim <= 1]

@@ -36,12 +36,8 @@ def crop_labels(
     Returns:
         (G, G) uint8; of labels equally frequent in a cell, the lowest.
     """
-    rows = sample_lines(
-        start=crop.top, length=crop.height, size=size, extent=image_size[0], cells=labels.shape[0]
-    )
-    columns = sample_lines(
-        start=crop.left, length=crop.width, size=size, extent=image_size[1], cells=labels.shape[1]
-    )
+    rows = sample_lines(start=crop.top, length=crop.height, size=size, extent=image_size[0], cells=labels.shape[0])
+    columns = sample_lines(start=crop.left, length=crop.width, size=size, extent=image_size[1], cells=labels.shape[1])
     if crop.flip:
         columns = columns[::-1]
     pixels = labels[rows[:, None], columns[None, :]].astype(np.int64)  # (S, S)
@@ -49,4 +45,5 @@ def crop_labels(
     cells = cell[:, None] * grid + cell[None, :]
     counts = np.bincount((cells * LABELS + pixels).ravel(), minlength=grid * grid * LABELS)
     winners = counts.reshape(grid * grid, LABELS).argmax(axis=1)
-    return winners.reshape(grid, grid).astype(np.uint8)
+    grid_labels: NDArray[np.uint8] = winners.reshape(grid, grid).astype(np.uint8)
+    return grid_labels

@@ -112,9 +112,7 @@ class Pretraining:
         return {"learning_rate": rate, "ema_momentum": self._momentum()}
 
     def _momentum(self) -> float:
-        return ema_momentum(
-            self.step, start=self._optimization.ema_momentum, steps=self._optimization.steps
-        )
+        return ema_momentum(self.step, start=self._optimization.ema_momentum, steps=self._optimization.steps)
 
     def _update(self, loss: Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)
@@ -122,9 +120,7 @@ class Pretraining:
         self.optimizer.step()
         update_average(self.network.target, self.network.online, self._momentum())
 
-    def _vmf_update(
-        self, batch: Features, *, views: tuple[int, int], weight: float, metrics: Metrics
-    ) -> None:
+    def _vmf_update(self, batch: Features, *, views: tuple[int, int], weight: float, metrics: Metrics) -> None:
         images = [self._images(batch, view) for view in views]
         layers = self._vmf.layers
         # "paper" (3.4 to the letter): view 1 through the online network, view 2 through the target network.

@@ -3,6 +3,7 @@
 Axes: B images, H x W the clustered layer's grid, N = H x W, D dimensions, K clusters.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -49,9 +50,7 @@ def vmf_loss(
     else:
         clustered = (target[0].detach(), target[1].detach())
         learned = online
-    count = int(
-        stream("vmf clusters", seed, step).integers(settings.clusters[0], settings.clusters[1], endpoint=True)
-    )
+    count = int(stream("vmf clusters", seed, step).integers(settings.clusters[0], settings.clusters[1], endpoint=True))
     first, second = (
         _cluster(features.flatten(1, 2), rows, count, settings, seed=seed, step=step, view=view)
         for view, features in enumerate(clustered)
@@ -99,5 +98,5 @@ def _usage_entropy(clustering: Clustering) -> Tensor:
     clusters = len(clustering.prototypes)
     counts = torch.bincount(clustering.assignments.flatten(), minlength=clusters).double()
     shares = counts / counts.sum()
-    entropy = torch.special.entr(shares).sum()
-    return entropy / torch.log(torch.tensor(float(clusters), device=entropy.device, dtype=entropy.dtype))
+    entropy: Tensor = torch.special.entr(shares).sum()
+    return entropy / math.log(max(clusters, 2))

@@ -1,5 +1,6 @@
 """A stage as a child process in a process group of its own: what it does to its process stays there."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -55,8 +56,6 @@ def stop(child: "subprocess.Popen[bytes]") -> int:
             time.sleep(0.1)
         except BaseException:  # asked a second time: no more waiting
             break
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     return child.wait()

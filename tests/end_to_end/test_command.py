@@ -66,10 +66,8 @@ def test_interrupted_run_goes_on_and_equals_an_undisturbed_one(
     assert len(refused.stderr.splitlines()) == 1
 
 
-def test_killed_once_in_every_stage_ends_the_same(
-    tmp_path: Path, photographs: Path, tiny_config: Path
-) -> None:
-    """SIGKILL as soon as there is partial work (or, for stages too short to have any, as soon as they hold the lease)."""
+def test_killed_once_in_every_stage_ends_the_same(tmp_path: Path, photographs: Path, tiny_config: Path) -> None:
+    """SIGKILL as soon as there is partial work; stages too short to have any, as soon as they hold the lease."""
     url = tmp_path / "killed"
     opened = prepare(url, tiny_config, photographs, SAVE_OFTEN)
     prepare(tmp_path / "undisturbed", tiny_config, photographs)
@@ -79,7 +77,7 @@ def test_killed_once_in_every_stage_ends_the_same(
         command = [*STAGES, found.step.stage, "--run", opened.store.url, *cycle]
         folder = url / str(found.folder)
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        wait_for(lambda: any(folder.glob("partial/*")) or (folder / "lease").exists() , process)  # noqa: B023
+        wait_for(lambda: any(folder.glob("partial/*")) or (folder / "lease").exists(), process)  # noqa: B023
         if found.step.stage in ("warm-up", "train"):
             wait_for(lambda: any(folder.glob("partial/*")), process)  # noqa: B023
         process.kill()
@@ -136,5 +134,3 @@ def wait_for(condition: "object", process: "subprocess.Popen[str] | None", *, se
             pytest.fail(f"ended with {process.returncode} before it could be disturbed:\n{said}")
         assert time.monotonic() < deadline, "nothing happened in time"
         time.sleep(0.005)
-
-

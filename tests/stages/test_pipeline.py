@@ -124,9 +124,7 @@ def test_same_config_and_seed_give_equal_results(
     assert_same_results(finished, tmp_path / "again")
 
 
-def test_another_seed_gives_other_weights(
-    finished: Path, tmp_path: Path, photographs: Path, tiny_config: Path
-) -> None:
+def test_another_seed_gives_other_weights(finished: Path, tmp_path: Path, photographs: Path, tiny_config: Path) -> None:
     prepare(tmp_path / "other", tiny_config, photographs, "seed=1")
     for stage in ("index-images", "warm-up"):
         run_stage(StageRequest(run=str(tmp_path / "other"), stage=stage))
@@ -260,9 +258,7 @@ def test_start_from_another_run_and_from_a_state_dict(
     torch.save({**network.state_dict(), **expected}, tmp_path / "weights.pth")
     for number, start in enumerate((finished, tmp_path / "weights.pth")):
         url = tmp_path / f"start-{number}"
-        run = prepare(
-            url, tiny_config, photographs, f"network.start={start}", "schedule.warmup_epochs=0"
-        )
+        run = prepare(url, tiny_config, photographs, f"network.start={start}", "schedule.warmup_epochs=0")
         assert find_step(run.config, "warm-up", None).last_epoch == 0
         for stage in ("index-images", "warm-up"):
             run_stage(StageRequest(run=str(url), stage=stage))

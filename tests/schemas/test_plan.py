@@ -1,0 +1,233 @@
+"""The order of the run (Algorithm 3), and what enters the key of each step."""
+
+from typing import Any
+
+import pytest
+
+from schemas.config import RunConfig
+from schemas.digests import canonical_json, digest_bytes, digest_json
+from schemas.errors import ConfigError
+from schemas.plan import Step, artifact_key, bootstrap_epochs, find_step, ingredients, plan
+from schemas.stages import CYCLE_STAGES, STAGE_NAMES, StageName
+
+
+def config(**schedule: Any) -> RunConfig:
+    """The paper's config with another schedule."""
+    return RunConfig.model_validate({"schedule": schedule, "optimization": {"lr_warmup_epochs": 1}})
+
+
+def segments(found: RunConfig) -> list[tuple[int, int]]:
+    return [(step.first_epoch, step.last_epoch) for step in plan(found) if step.stage == "train"]
+
+
+def test_the_paper() -> None:
+    assert bootstrap_epochs(RunConfig()) == [5, 100, 200, 300, 400, 500, 600, 700]
+    starts = [5, 100, 200, 300, 400, 500, 600, 700, 800]
+    assert segments(RunConfig()) == list(zip(starts, starts[1:], strict=False))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ({"epochs": 10, "warmup_epochs": 2, "bootstrap_every_epochs": 0}, [(2, 10)]),
+        ({"epochs": 9, "warmup_epochs": 0, "bootstrap_every_epochs": 4}, [(0, 4), (4, 8), (8, 9)]),
+        ({"epochs": 8, "warmup_epochs": 0, "bootstrap_every_epochs": 4}, [(0, 4), (4, 8)]),
+        ({"epochs": 9, "warmup_epochs": 4, "bootstrap_every_epochs": 4}, [(4, 8), (8, 9)]),
+        ({"epochs": 10, "warmup_epochs": 5, "bootstrap_every_epochs": 3}, [(5, 6), (6, 9), (9, 10)]),
+        ({"epochs": 4, "warmup_epochs": 1, "bootstrap_every_epochs": 1}, [(1, 2), (2, 3), (3, 4)]),
+        ({"epochs": 6, "warmup_epochs": 5, "bootstrap_every_epochs": 100}, [(5, 6)]),
+    ],
+)
+def test_masks_come_after_warm_up_and_then_at_multiples_of_n(
+    schedule: dict[str, int], expected: list[tuple[int, int]]
+) -> None:
+    assert segments(config(**schedule)) == expected
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 3, 7])
+@pytest.mark.parametrize("every", [0, 1, 2, 5, 7, 50])
+def test_every_epoch_is_trained_exactly_once(warmup: int, every: int) -> None:
+    """Against the loop of Algorithm 3, epoch by epoch."""
+    found = config(epochs=20, warmup_epochs=warmup, bootstrap_every_epochs=every)
+    masks_before = [t for t in range(20) if t == warmup or (every and t > warmup and t % every == 0)]
+    assert bootstrap_epochs(found) == masks_before
+    trained = [epoch for first, last in segments(found) for epoch in range(first, last)]
+    assert trained == list(range(warmup, 20))
+    (warm_up,) = (step for step in plan(found) if step.stage == "warm-up")
+    assert (warm_up.first_epoch, warm_up.last_epoch) == (0, warmup)
+
+
+def test_every_step_finds_its_inputs_among_those_before_it() -> None:
+    before: list[str] = []
+    for step in plan(RunConfig()):
+        assert {name for _, name in step.inputs} <= set(before), step.name
+        before.append(step.name)
+    assert len(before) == len(set(before)) == 2 + 3 * 8
+
+
+def test_what_each_step_reads() -> None:
+    reads = {step.name: dict(step.inputs) for step in plan(RunConfig())}
+    assert reads["index-images"] == {}
+    assert reads["warm-up"] == {"index": "index-images"}
+    assert reads["bootstrap-masks cycle 0"] == {"index": "index-images", "checkpoint": "warm-up"}
+    assert reads["train cycle 0"] == {
+        "index": "index-images",
+        "checkpoint": "warm-up",
+        "masks": "bootstrap-masks cycle 0",
+    }
+    assert reads["bootstrap-masks cycle 3"]["checkpoint"] == "train cycle 2"
+    assert reads["train cycle 3"]["checkpoint"] == "train cycle 2"
+    assert reads["train cycle 3"]["masks"] == "bootstrap-masks cycle 3"
+    assert reads["evaluate cycle 3"]["checkpoint"] == "train cycle 3"
+    assert reads["evaluate cycle 3"]["masks"] == "bootstrap-masks cycle 3"
+    assert reads["evaluate cycle 3"]["previous_masks"] == "bootstrap-masks cycle 2"
+    assert "previous_masks" not in reads["evaluate cycle 0"]
+
+
+def test_evaluation_hangs_beside_the_path() -> None:
+    assert not any(name.startswith("evaluate") for step in plan(RunConfig()) for _, name in step.inputs)
+
+
+def test_find_step_finds_each_step_of_the_plan() -> None:
+    for step in plan(RunConfig()):
+        assert find_step(RunConfig(), step.stage, step.cycle) == step
+
+
+@pytest.mark.parametrize("stage", CYCLE_STAGES)
+def test_a_cycle_beyond_the_last_or_missing_is_refused(stage: StageName) -> None:
+    with pytest.raises(ConfigError, match="cycle 8: this run has cycles 0 to 7"):
+        find_step(RunConfig(), stage, 8)
+    with pytest.raises(ConfigError, match="cycle -1"):
+        find_step(RunConfig(), stage, -1)
+    with pytest.raises(ConfigError, match=f"{stage} .*say which with --cycle"):
+        find_step(RunConfig(), stage, None)
+
+
+@pytest.mark.parametrize("stage", [name for name in STAGE_NAMES if name not in CYCLE_STAGES])
+def test_a_cycle_where_there_is_none_is_refused(stage: StageName) -> None:
+    with pytest.raises(ConfigError, match=f"{stage} .*leave out --cycle"):
+        find_step(RunConfig(), stage, 0)
+
+
+SMALL: dict[str, Any] = {
+    "network": {"architecture": "resnet50"},
+    "schedule": {"epochs": 20, "warmup_epochs": 2, "bootstrap_every_epochs": 8},
+    "optimization": {"lr_warmup_epochs": 1},
+}
+STEPS: dict[str, tuple[StageName, int | None]] = {
+    "index": ("index-images", None),
+    "warm-up": ("warm-up", None),
+    "masks": ("bootstrap-masks", 1),
+    "train": ("train", 1),
+    "evaluate": ("evaluate", 1),
+}
+
+
+def key(step_name: str, *, inputs: dict[str, str] | None = None, pins: dict[str, str] | None = None, **parts: Any) -> str:
+    """Key of a step when its inputs stay as they are."""
+    tree = {name: dict(value) for name, value in SMALL.items()}
+    for name, value in parts.items():
+        tree[name] = {**tree.get(name, {}), **value} if isinstance(value, dict) else value
+    found = RunConfig.model_validate(tree)
+    step = find_step(found, *STEPS[step_name])
+    roles = {role: f"content of {role}" for role, _ in step.inputs}
+    pinned = {"photographs": "p", "start": "s"}
+    return artifact_key(ingredients(found, step, inputs=roles | (inputs or {}), pins=pinned | (pins or {})))
+
+
+READS: list[tuple[dict[str, Any], str]] = [
+    ({"seed": 1}, "index warm-up masks train evaluate"),
+    ({"index": {"max_broken_fraction": 0.5}}, "index"),
+    ({"index": {"max_megapixels": 5}}, "index"),
+    ({"network": {"architecture": "resnet101"}}, "warm-up masks train evaluate"),
+    ({"network": {"region_grid": 14}}, "warm-up train evaluate"),
+    ({"network": {"contrast_layers": ["layer3", "layer4"]}}, "warm-up train evaluate"),
+    ({"network": {"projector_hidden": 64}}, "warm-up train evaluate"),
+    ({"network": {"start": "weights.pth"}}, "warm-up"),
+    ({"augmentation": {"crop_size": 448}}, "warm-up train evaluate"),
+    ({"augmentation": {"hue": 0.3}}, "warm-up train"),
+    ({"schedule": {"epochs": 24}}, "warm-up train"),
+    ({"schedule": {"warmup_epochs": 3}}, "warm-up"),
+    ({"schedule": {"bootstrap_every_epochs": 9}}, "train"),
+    ({"schedule": {"checkpoint_epochs": [12]}}, "train"),
+    ({"schedule": {"checkpoint_epochs": [2]}}, "warm-up"),
+    ({"schedule": {"checkpoint_epochs": [4, 20]}}, ""),
+    ({"optimization": {"batch_size": 32}}, "warm-up train"),
+    ({"optimization": {"learning_rate": 0.2}}, "warm-up train"),
+    ({"optimization": {"ema_momentum": 0.9}}, "warm-up train"),
+    ({"vmf": {"clusters": 9}}, "warm-up train"),
+    ({"vmf": {"concentration": 9}}, "warm-up train"),
+    ({"masks": {"layer": "layer3"}}, "warm-up masks train evaluate"),
+    ({"masks": {"clusters": [2, 9]}}, "masks"),
+    ({"masks": {"images_per_group": 8}}, "masks"),
+    ({"masks": {"max_side": 320}}, "masks evaluate"),
+    ({"masks": {"refresh_batch_norm": 3}}, "masks"),
+    ({"train": {"temperature": 0.3}}, "train"),
+    ({"train": {"vmf_weight": 0.3}}, "train"),
+    ({"train": {"regions": 8}}, "train evaluate"),
+    ({"evaluate": {"images": 9}}, "evaluate"),
+    ({"evaluate": {"pictures": 3}}, "evaluate"),
+    ({"numerics": {"precision": "bfloat16"}}, "warm-up masks train evaluate"),
+    ({"numerics": {"threads": 3}}, "warm-up masks train evaluate"),
+    ({"numerics": {"world_size": 2}}, "warm-up masks train evaluate"),
+    ({"placement": {"device": "cuda:3", "loader_workers": 9, "launcher": "inline", "data": ["x"]}}, ""),
+    ({"placement": {"checkpoint_every_minutes": 1, "log_every_steps": 1}}, ""),
+]
+"""Changed settings, and the steps that read them. Step: the second segment, [8, 16)."""
+
+
+@pytest.mark.parametrize(("change", "steps"), READS, ids=lambda value: str(value)[:60])
+def test_a_setting_changes_the_keys_of_the_stages_that_read_it_and_no_others(change: dict[str, Any], steps: str) -> None:
+    assert {name for name in STEPS if key(name, **change) != key(name)} == set(steps.split())
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_the_content_of_every_input_changes_the_key(name: str) -> None:
+    step = find_step(RunConfig.model_validate(SMALL), *STEPS[name])
+    for role, _ in step.inputs:
+        assert key(name, inputs={role: "other"}) != key(name), role
+
+
+def test_contents_are_not_mixed_up_between_roles() -> None:
+    assert key("train", inputs={"masks": "a", "checkpoint": "b"}) != key("train", inputs={"masks": "b", "checkpoint": "a"})
+
+
+def test_what_came_from_outside_is_pinned_where_it_is_read() -> None:
+    assert {name for name in STEPS if key(name, pins={"photographs": "x"}) != key(name)} == {"index"}
+    assert {name for name in STEPS if key(name, pins={"start": "x"}) != key(name)} == {"warm-up"}
+
+
+def test_where_the_start_weights_lie_does_not_matter() -> None:
+    assert key("warm-up", network={"start": "a.pth"}) == key("warm-up", network={"start": "b/c.safetensors"})
+    assert key("warm-up", network={"start": "a.pth"}) != key("warm-up")
+
+
+def test_cycles_with_the_same_inputs_have_keys_of_their_own() -> None:
+    found = RunConfig.model_validate(SMALL)
+    keys = [
+        artifact_key(ingredients(found, Step("bootstrap-masks", cycle), inputs={"index": "i"}, pins={}))
+        for cycle in range(3)
+    ]
+    assert len(set(keys)) == 3
+
+
+def test_keys_are_short_and_hexadecimal() -> None:
+    assert len(key("train")) == 20
+    int(key("train"), 16)
+
+
+def test_digests_do_not_depend_on_key_order_and_do_on_values() -> None:
+    assert digest_json({"a": 1, "b": {"c": [1, 2], "d": None}}) == digest_json({"b": {"d": None, "c": [1, 2]}, "a": 1})
+    values: list[Any] = [{"a": 1}, {"a": 2}, {"a": "1"}, {"a": [1]}, {"a": None}, {"a": True}, {"b": 1}, [1, 2], [2, 1], {}]
+    assert len({digest_json(value) for value in values}) == len(values)
+    assert canonical_json({"b": "ü", "a": 0.1}) == '{"a":0.1,"b":"\\u00fc"}'
+
+
+def test_digests_refuse_what_has_no_one_form() -> None:
+    with pytest.raises(ValueError):
+        digest_json({"a": float("nan")})
+
+
+def test_the_digest_is_blake2b_of_128_bits() -> None:
+    """From RFC 7693's algorithm as `b2sum -l 128` prints it for no bytes."""
+    assert digest_bytes(b"") == "cae66941d9efbd404e4d88758ea67670"

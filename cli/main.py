@@ -9,13 +9,12 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from schemas.errors import DEBUG, EXIT_FAILED, EXIT_INTERRUPTED, CyborgsError
+from schemas.errors import DEBUG, EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, CyborgsError, StageFailedError
 from schemas.stages import STAGE_NAMES, StageRequest
 
 app = typer.Typer(
     help="Pretrain a backbone on unlabelled scene photographs (CYBORGS, ECCV 2022).\n\n"
     "Any command takes --debug, for tracebacks.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -133,7 +132,7 @@ def expand_options(arguments: Sequence[str]) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code: 0, 2 for what the user can mend, 1 for faults, 130 after Ctrl-C."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     debug = "--debug" in given
     if debug:
         given.remove("--debug")
@@ -141,7 +140,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(args=expand_options(given), prog_name="cyborgs", standalone_mode=False)
     except CyborgsError as error:
-        code = _tell(str(error), error.exit_code, debug=debug)
+        # A stage that was given bad input has said so itself.
+        said = isinstance(error, StageFailedError) and error.exit_code == EXIT_BAD_INPUT
+        code = error.exit_code if said and not debug else _tell(str(error), error.exit_code, debug=debug)
     except (KeyboardInterrupt, typer.Abort):
         code = _tell("stopped; the same command goes on where it stopped", EXIT_INTERRUPTED, debug=debug)
     except TyperException as error:  # a mistake on the command line

@@ -34,7 +34,7 @@ def run_pipeline(config: str, *, data: list[str], url: str | None, assignments: 
         return 0
     print(f"{run.store.url}: {config}, {run.record.photographs} photographs", file=sys.stderr, flush=True)
     try:
-        failed = _run_flow(run)
+        failed = _run_flow(config, assignments, run)
     except PreemptedError as error:
         print(f"{error}; the same command goes on from there", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -45,14 +45,14 @@ def run_pipeline(config: str, *, data: list[str], url: str | None, assignments: 
     return 0
 
 
-def _run_flow(run: Run) -> list[str]:
+def _run_flow(config: str, assignments: list[str], run: Run) -> list[str]:
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Prefect's own dependencies; nothing a user can mend
-        from flows.cyborgs import alternate
+        from flows.cyborgs import cyborgs
 
-        return alternate(run.store.url)
+        return cyborgs(config=config, set=assignments, data=None, run=run.store.url)
 
 
 def _print_results(run: Run) -> None:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 from torch import Tensor
 
@@ -74,7 +74,7 @@ def run_epochs(
         unit="step",
         images_per_unit=config.optimization.batch_size,
     ) as progress:
-        for batch in loader:
+        for batch in _readable(loader):
             epoch = pretraining.step // per_epoch
             on_device = {name: value.to(context.device, non_blocking=True) for name, value in batch.items()}
             taken = train_step(on_device, epoch)
@@ -96,6 +96,15 @@ def run_epochs(
                 saved = time.monotonic()
             context.stop.check()
     return metrics
+
+
+def _readable(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The batches; a loader process hands over its traceback as the message, of which the last line is for people."""
+    try:
+        yield from batches
+    except DataError as error:
+        last = str(error).strip().splitlines()[-1]
+        raise type(error)(last.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")) from error
 
 
 def _save(context: Context, pretraining: Pretraining) -> None:

@@ -5,7 +5,9 @@ Everything that reads pixels applies the EXIF orientation; sizes are those after
 
 import io
 import os
+import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,7 +93,7 @@ def read_header(data: bytes, *, max_pixels: int) -> Header:
     Raises:
         DataError: it is not a photograph, or has more than `max_pixels`.
     """
-    with _open(data) as image:
+    with _open(data) as image, _decoding():
         if image.width * image.height > max_pixels:
             raise DataError(f"{image.width} x {image.height} pixels is more than index.max_megapixels allows")
         orientation = int(image.getexif().get(_ORIENTATION_TAG, 1))
@@ -106,19 +108,26 @@ def decode(data: bytes) -> Image.Image:
     Raises:
         DataError: its bytes do not decode.
     """
-    with _open(data) as image:
-        try:
-            image.load()
-            upright = ImageOps.exif_transpose(image)
-            return upright.convert("RGB")
-        # Pillow's decoders raise a wide range of errors on damaged files, SyntaxError among them.
-        except (OSError, ValueError, SyntaxError, EOFError, MemoryError, IndexError) as error:
-            raise DataError(f"does not decode: {_one_line(error)}") from error
+    with _open(data) as image, _decoding():
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+        return upright.convert("RGB")
+
+
+@contextmanager
+def _decoding() -> Iterator[None]:
+    try:
+        yield
+    except DataError:
+        raise
+    # Pillow's decoders raise a wide range of errors on damaged files, SyntaxError among them.
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, IndexError, struct.error) as error:
+        raise DataError(f"does not decode: {_one_line(error)}") from error
 
 
 def _open(data: bytes) -> Image.Image:
     try:
-        image: Image.Image = Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP", "MPO"))
+        image: Image.Image = Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP"))
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise DataError(f"not a photograph: {_one_line(error)}") from error
     return image

@@ -85,7 +85,8 @@ def test_every_setting_says_what_it_means() -> None:
         f"{model.__name__}.{name}"
         for model in models()
         for name, field in model.model_fields.items()
-        if not field.description and not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel))
+        if not field.description
+        and not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel))
     ]
     assert bare == []
 
@@ -93,9 +94,9 @@ def test_every_setting_says_what_it_means() -> None:
 def test_a_config_cannot_be_changed_in_place() -> None:
     config = RunConfig()
     with pytest.raises(ValidationError, match="frozen"):
-        config.seed = 3  # type: ignore[misc]
+        config.seed = 3
     with pytest.raises(ValidationError, match="frozen"):
-        config.train.temperature = 3  # type: ignore[misc]
+        config.train.temperature = 3
 
 
 def refused(tree: dict[str, Any]) -> str:

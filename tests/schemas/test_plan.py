@@ -1,5 +1,6 @@
 """The order of the run (Algorithm 3), and what enters the key of each step."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ def segments(found: RunConfig) -> list[tuple[int, int]]:
 def test_the_paper() -> None:
     assert bootstrap_epochs(RunConfig()) == [5, 100, 200, 300, 400, 500, 600, 700]
     starts = [5, 100, 200, 300, 400, 500, 600, 700, 800]
-    assert segments(RunConfig()) == list(zip(starts, starts[1:], strict=False))
+    assert segments(RunConfig()) == list(itertools.pairwise(starts))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,9 @@ STEPS: dict[str, tuple[StageName, int | None]] = {
 }
 
 
-def key(step_name: str, *, inputs: dict[str, str] | None = None, pins: dict[str, str] | None = None, **parts: Any) -> str:
+def key(
+    step_name: str, *, inputs: dict[str, str] | None = None, pins: dict[str, str] | None = None, **parts: Any
+) -> str:
     """Key of a step when its inputs stay as they are."""
     tree = {name: dict(value) for name, value in SMALL.items()}
     for name, value in parts.items():
@@ -177,7 +180,9 @@ READS: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("change", "steps"), READS, ids=lambda value: str(value)[:60])
-def test_a_setting_changes_the_keys_of_the_stages_that_read_it_and_no_others(change: dict[str, Any], steps: str) -> None:
+def test_a_setting_changes_the_keys_of_the_stages_that_read_it_and_no_others(
+    change: dict[str, Any], steps: str
+) -> None:
     assert {name for name in STEPS if key(name, **change) != key(name)} == set(steps.split())
 
 
@@ -189,7 +194,9 @@ def test_the_content_of_every_input_changes_the_key(name: str) -> None:
 
 
 def test_contents_are_not_mixed_up_between_roles() -> None:
-    assert key("train", inputs={"masks": "a", "checkpoint": "b"}) != key("train", inputs={"masks": "b", "checkpoint": "a"})
+    assert key("train", inputs={"masks": "a", "checkpoint": "b"}) != key(
+        "train", inputs={"masks": "b", "checkpoint": "a"}
+    )
 
 
 def test_what_came_from_outside_is_pinned_where_it_is_read() -> None:
@@ -218,7 +225,18 @@ def test_keys_are_short_and_hexadecimal() -> None:
 
 def test_digests_do_not_depend_on_key_order_and_do_on_values() -> None:
     assert digest_json({"a": 1, "b": {"c": [1, 2], "d": None}}) == digest_json({"b": {"d": None, "c": [1, 2]}, "a": 1})
-    values: list[Any] = [{"a": 1}, {"a": 2}, {"a": "1"}, {"a": [1]}, {"a": None}, {"a": True}, {"b": 1}, [1, 2], [2, 1], {}]
+    values: list[Any] = [
+        {"a": 1},
+        {"a": 2},
+        {"a": "1"},
+        {"a": [1]},
+        {"a": None},
+        {"a": True},
+        {"b": 1},
+        [1, 2],
+        [2, 1],
+        {},
+    ]
     assert len({digest_json(value) for value in values}) == len(values)
     assert canonical_json({"b": "ü", "a": 0.1}) == '{"a":0.1,"b":"\\u00fc"}'
 

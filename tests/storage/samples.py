@@ -73,7 +73,9 @@ def make_run(root: Path, config: RunConfig | None = None, **changes: Any) -> Run
     return create_run(str(root), make_record(config, **changes))
 
 
-def commit(run: Run, stage: StageName, cycle: int | None = None, *, content: str = "c", data: bytes = b"data") -> Manifest:
+def commit(
+    run: Run, stage: StageName, cycle: int | None = None, *, content: str = "c", data: bytes = b"data"
+) -> Manifest:
     """Commit an artifact of one file, `file.bin`, at the key that the step has now."""
     step = find_step(run.config, stage, cycle)
     standings = Standings(run)

@@ -140,8 +140,12 @@ class StoreContract:
         told: list[str] = []
         asked = threading.Event()
 
+        def tell(holder: str) -> None:
+            told.append(holder)
+            asked.set()
+
         def wait() -> None:
-            with store.lease("f/lease", waiting=lambda holder: (told.append(holder), asked.set())[0]):
+            with store.lease("f/lease", waiting=tell):
                 pass
 
         other = threading.Thread(target=wait)

@@ -61,7 +61,7 @@ def test_photographs_with_the_same_id_are_all_taken(tmp_path: Path) -> None:
     try:
         assert keys(file) == ["0.png", "1.png"]
     except DataError as error:
-        assert "id" in str(error)  # noqa: PT017 - to refuse it is as good
+        assert "id" in str(error)
 
 
 def test_a_photograph_that_is_not_there_is_listed_for_the_quarantine(tmp_path: Path) -> None:

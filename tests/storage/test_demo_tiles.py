@@ -11,9 +11,7 @@ from storage.photographs import list_candidates, listing_digest, source_folder
 from tests.storage.samples import snapshot
 
 
-def test_a_few_dozen_tiles_the_same_each_time(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_few_dozen_tiles_the_same_each_time(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = demo_tiles_folder()
     assert folder.is_relative_to(cache)
     assert [path.name for path in cache.iterdir()] == [folder.name], "something is left beside it"

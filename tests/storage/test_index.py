@@ -43,9 +43,7 @@ NAMES = [
 
 
 def photographs() -> list[Photograph]:
-    return [
-        Photograph(n % 2, name, 10 + n, 20 + n, 1 + n % 8, 1000 + n, f"{n:032x}") for n, name in enumerate(NAMES)
-    ]
+    return [Photograph(n % 2, name, 10 + n, 20 + n, 1 + n % 8, 1000 + n, f"{n:032x}") for n, name in enumerate(NAMES)]
 
 
 def stored(tmp_path: Path, **files: bytes) -> Artifact:
@@ -190,6 +188,8 @@ def test_a_stage_without_its_input_says_what_is_missing(tmp_path: Path) -> None:
 def test_the_index_stands_in_its_documented_place(tmp_path: Path) -> None:
     make_photographs(tmp_path / "data", 6)
     artifact = index(prepared(tmp_path))
-    assert artifact.folder == layout.artifact_folder(find_step(small_config(), "index-images", None), artifact.manifest.key)
+    assert artifact.folder == layout.artifact_folder(
+        find_step(small_config(), "index-images", None), artifact.manifest.key
+    )
     assert artifact.folder == f"index/{artifact.manifest.key}"
     assert {entry.path for entry in artifact.manifest.files} == {"photographs.csv", "quarantine.csv"}

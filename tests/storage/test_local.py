@@ -1,5 +1,6 @@
 """The local store: the contract, and what only a disk has."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -53,6 +54,22 @@ def test_a_killed_process_loses_its_lease(store: LocalStore) -> None:
         holder.communicate()
     assert len(told) == 1
     assert str(holder.pid) in told[0], "who holds it is not named"
+
+
+def test_a_lock_on_a_file_that_is_gone_is_no_lease(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The holder before may remove the file between our opening and our locking it."""
+    lock, file = fcntl.flock, store.root / "f" / "lease"
+    calls: list[int] = []
+
+    def lock_too_late(descriptor: int, how: int) -> None:
+        calls.append(how)
+        if len(calls) == 1:
+            file.unlink()
+        lock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", lock_too_late)
+    with store.lease("f/lease"):
+        assert file.exists(), "others would lock a file of their own"
 
 
 def test_leftovers_of_a_killed_writer_are_not_listed_and_are_swept(store: LocalStore) -> None:
@@ -139,5 +156,3 @@ def test_open_store_takes_paths_and_file_urls(tmp_path: Path) -> None:
 def test_an_unknown_scheme_is_named() -> None:
     with pytest.raises(RunError, match="ftp://.*not supported"):
         open_store("ftp://host/run")
-
-

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,18 +71,17 @@ def test_a_range_of_rows_across_shards(store: Path) -> None:
 
 
 def test_a_person_opens_it_with_zarr_alone(store: Path) -> None:
-    group = zarr.open_group(str(store), mode="r")
-    labels, sizes = group["labels"], np.asarray(group["grid_size"])
+    group: Any = zarr.open(str(store))
+    labels, sizes = group["labels"], group["grid_size"][:]
     for row, wanted in enumerate(mask_rows()):
         picture = np.asarray(labels[row])
         assert picture.shape == GRID
         h, w = sizes[row]
         np.testing.assert_array_equal(picture[:h, :w], wanted.labels)
-    assert np.array_equal(np.asarray(zarr.open(str(store))["labels"][2]), np.asarray(labels[2]))
 
 
 def test_beyond_its_map_a_row_repeats_the_edge(store: Path) -> None:
-    labels = zarr.open_group(str(store), mode="r")["labels"]
+    labels: Any = zarr.open_group(str(store), mode="r")["labels"]
     for row, wanted in enumerate(mask_rows()):
         h, w = wanted.labels.shape
         i, j = np.minimum(np.arange(GRID[0]), h - 1), np.minimum(np.arange(GRID[1]), w - 1)

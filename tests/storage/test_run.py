@@ -133,7 +133,12 @@ def test_the_config_digest_follows_all_but_placement() -> None:
     base = result_digest(RunConfig())
     assert config_digest(RunConfig()) == base
     assert result_digest(RunConfig.model_validate({"placement": {"device": "cpu", "log_every_steps": 3}})) == base
-    for part in ({"seed": 1}, {"numerics": {"threads": 3}}, {"train": {"temperature": 0.2}}, {"evaluate": {"images": 9}}):
+    for part in (
+        {"seed": 1},
+        {"numerics": {"threads": 3}},
+        {"train": {"temperature": 0.2}},
+        {"evaluate": {"images": 9}},
+    ):
         assert result_digest(RunConfig.model_validate(part)) != base
 
 

@@ -62,9 +62,7 @@ def _same(first: GroupMasks, second: GroupMasks) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(first.labels, second.labels, strict=True))
 
 
-def test_number_of_clusters_is_uniform_with_both_ends(
-    backbone: Backbone, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_number_of_clusters_is_uniform_with_both_ends(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
     """U{2..5} over 400 groups: each count within 4.5 sigma (8.7) of 100. Features are made up: only K is looked at."""
     directions = torch.nn.functional.normalize(torch.randn(6, 6, 3, generator=torch.Generator().manual_seed(0)), dim=2)
     monkeypatch.setattr(bootstrap, "photograph_features", lambda *_, **__: [directions])
@@ -222,7 +220,5 @@ def test_refreshing_leaves_the_original_untouched(backbone: Backbone) -> None:
     assert all(tensor.equal(before[name]) for name, tensor in backbone.state_dict().items())
     assert not backbone.training
     assert not fresh.training
-    assert all(
-        weight.equal(before[name]) for name, weight in fresh.named_parameters()
-    ), "only statistics are refreshed"
+    assert all(weight.equal(before[name]) for name, weight in fresh.named_parameters()), "only statistics are refreshed"
     assert not fresh.bn1.running_mean.equal(before["bn1.running_mean"])

@@ -1,5 +1,7 @@
 """Spherical k-means against Lloyd's algorithm in numpy, and what bootstrapping relies on."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -58,7 +60,7 @@ def test_iterations_never_worsen_the_objective() -> None:
         mean_cosine(points, _cluster(points, 6, iterations=iterations, points_per_cluster=400))
         for iterations in (1, 2, 4, 8, 20)
     ]
-    assert all(later >= earlier - 1e-6 for earlier, later in zip(values, values[1:], strict=False))
+    assert all(later >= earlier - 1e-6 for earlier, later in itertools.pairwise(values))
     assert values[-1] > values[0]
 
 

@@ -51,9 +51,7 @@ def _loss(case: Case, temperature: float = 0.1, *, predictions: Pair | None = No
 
 
 def _reference(case: Case, temperature: float = 0.1) -> references.MaskReference:
-    return references.mask_loss(
-        case.predictions, case.regions, case.targets, case.regions, temperature=temperature
-    )
+    return references.mask_loss(case.predictions, case.regions, case.targets, case.regions, temperature=temperature)
 
 
 def _by_hand(first: list[list[int]], second: list[list[int]]) -> Case:

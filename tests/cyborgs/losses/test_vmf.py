@@ -86,9 +86,7 @@ def test_logits_have_a_positive_sign() -> None:
     """y on its own prototype, the other one opposite: -log(e^k / (e^k + e^-k)) = log(1 + e^-2k), nearly 0."""
     y = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
     prototypes = torch.tensor([[1.0, 0.0], [-1.0, 0.0]], dtype=torch.float64)
-    near, far = (
-        float(distances(y, torch.tensor([c]), prototypes, concentration=2.0, distance="vmf")) for c in (0, 1)
-    )
+    near, far = (float(distances(y, torch.tensor([c]), prototypes, concentration=2.0, distance="vmf")) for c in (0, 1))
     assert near == pytest.approx(np.log1p(np.exp(-4)), rel=1e-9)
     assert far == pytest.approx(4 + np.log1p(np.exp(-4)), rel=1e-9)
 
@@ -107,10 +105,7 @@ def test_softmax_of_euclidean_distances_is_the_same_as_vmf() -> None:
     y, mu = torch.from_numpy(random_units(random, 6, 4)), torch.from_numpy(random_units(random, 5, 4))
     clusters = torch.from_numpy(random.integers(0, 5, 6))
     squares = torch.stack(
-        [
-            distances(y, torch.full((6,), c), mu, concentration=KAPPA, distance="euclidean")
-            for c in range(5)
-        ],
+        [distances(y, torch.full((6,), c), mu, concentration=KAPPA, distance="euclidean") for c in range(5)],
         dim=1,
     )
     expected = -torch.log_softmax(-KAPPA / 2 * squares, dim=1)[torch.arange(6), clusters]
@@ -144,9 +139,7 @@ def test_gradient_of_the_whole_loss() -> None:
             for sign in (1, -1):
                 moved = [each.copy() for each in case.features]
                 moved[view][place] += sign * step
-                values.append(
-                    _reference(Case((moved[0], moved[1]), case.prototypes, case.assignments, case.matches))
-                )
+                values.append(_reference(Case((moved[0], moved[1]), case.prototypes, case.assignments, case.matches)))
             numeric = (values[0] - values[1]) / (2 * step)
             assert float(gradients[view][place]) == pytest.approx(numeric, rel=1e-4, abs=1e-7)
 
@@ -155,9 +148,7 @@ def test_inter_terms_use_the_other_views_prototypes() -> None:
     """Only matched cells of view 1 see a change of view 2's prototypes, and without matches none does."""
     case = _case(3)
     random = np.random.default_rng(9)
-    changed = Case(
-        case.features, (case.prototypes[0], random_units(random, 3, 5)), case.assignments, case.matches
-    )
+    changed = Case(case.features, (case.prototypes[0], random_units(random, 3, 5)), case.assignments, case.matches)
 
     def first_view(of: Case, matched: bool) -> Tensor:
         features = [torch.from_numpy(view).requires_grad_() for view in of.features]
@@ -232,9 +223,7 @@ def test_inter_terms_divide_by_the_given_number_of_cells() -> None:
 
 def test_order_of_views_does_not_matter() -> None:
     case = _case(7)
-    swapped = Case(
-        case.features[::-1], case.prototypes[::-1], case.assignments[::-1], case.matches[::-1]
-    )
+    swapped = Case(case.features[::-1], case.prototypes[::-1], case.assignments[::-1], case.matches[::-1])
     torch.testing.assert_close(_loss(case), _loss(swapped))
 
 

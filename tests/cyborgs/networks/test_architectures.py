@@ -17,15 +17,13 @@ def test_blocks_and_names(architecture: str) -> None:
     with torch.device("meta"):
         network = torchvision.models.get_model(architecture, weights=None)
     assert BLOCKS[architecture] == tuple(len(network.get_submodule(layer)) for layer in LAYERS)
-    modules = [
-        name for name, _ in network.named_modules() if name.startswith("layer") and name.count(".") <= 1
-    ]
+    modules = [name for name, _ in network.named_modules() if name.startswith("layer") and name.count(".") <= 1]
     assert layer_names(architecture) == modules
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_strides(architecture: str) -> None:
-    """Feature maps of a 65 x 96 input, on a device without numbers: the grid is the input over the stride, rounded up."""
+    """Feature maps of a 65 x 96 input, without numbers: the grid is the input over the stride, rounded up."""
     with torch.device("meta"):
         backbone = Backbone(architecture, seed=0)
         maps = backbone(torch.empty(1, 3, 65, 96), layer_names(architecture))

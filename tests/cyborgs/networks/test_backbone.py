@@ -111,3 +111,11 @@ def test_start_weights_come_from_the_seed_alone() -> None:
 def test_an_unknown_block_is_an_error(backbone: Backbone, images: Tensor) -> None:
     with torch.no_grad(), pytest.raises(KeyError, match=r"layer2\.7"):
         backbone(images, ["layer1", "layer2.7"])
+
+
+def test_layers_may_be_any_iterable(backbone: Backbone, images: Tensor) -> None:
+    """One that can be read only once gives the same maps as a list."""
+    with torch.no_grad():
+        found = backbone(images, (name for name in ("layer1", "layer2.0")))
+        expected = backbone(images, ["layer1", "layer2.0"])
+    assert list(found) == list(expected)

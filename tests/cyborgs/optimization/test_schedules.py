@@ -1,5 +1,7 @@
 """Learning rate and target momentum as functions of the step."""
 
+import itertools
+
 import pytest
 
 from cyborgs.optimization.schedules import ema_momentum, learning_rate
@@ -58,7 +60,7 @@ def test_no_growth_starts_at_the_peak() -> None:
 def test_never_rises_after_growth_and_stays_above_zero() -> None:
     for schedule in (_steps, _cosine):
         rates = [schedule(step) for step in range(100 if schedule is _steps else 20, 220)]
-        assert all(later <= earlier for earlier, later in zip(rates, rates[1:], strict=False))
+        assert all(later <= earlier for earlier, later in itertools.pairwise(rates))
         assert rates[-1] > 0
 
 
@@ -84,4 +86,4 @@ def test_short_runs_start_lower(steps: int, start: float) -> None:
 
 def test_momentum_only_rises() -> None:
     values = [ema_momentum(step, start=0.99, steps=300) for step in range(301)]
-    assert all(later > earlier for earlier, later in zip(values, values[1:], strict=False))
+    assert all(later > earlier for earlier, later in itertools.pairwise(values))

@@ -1,0 +1,260 @@
+"""One batch of the vMF loss: which network clusters, which learns, and how prototypes are fitted."""
+
+import itertools
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from cyborgs.regions.correspondence import geometric_matches
+from cyborgs.training import vmf_step
+from cyborgs.training.settings import VmfLoss
+from cyborgs.training.vmf_step import VmfResult, vmf_loss
+from tests.cyborgs.references import Floats, Integers, consistency_loss, random_units
+
+BATCH, SIDE, DIM = 3, 4, 6
+
+SETTINGS = VmfLoss(
+    layers=("layer2",),
+    clusters=(4, 4),
+    concentration=10.0,
+    distance="vmf",
+    branches="symmetric",
+    correspondence="geometric",
+    iterations=5,
+    points_per_cluster=256,
+)
+
+BOXES = torch.tensor(
+    [
+        [[0.0, 0.0, 0.6, 0.6, 0.0], [0.3, 0.2, 0.6, 0.7, 1.0]],
+        [[0.1, 0.2, 0.8, 0.5, 1.0], [0.2, 0.1, 0.5, 0.5, 1.0]],
+        [[0.0, 0.0, 0.3, 0.3, 0.0], [0.6, 0.6, 0.4, 0.4, 0.0]],  # no overlap
+    ],
+    dtype=torch.float64,
+)
+
+Views = tuple[Tensor, Tensor]
+
+
+def _views(seed: int, *, learns: bool = False) -> Views:
+    random = np.random.default_rng(seed)
+    first, second = (
+        torch.from_numpy(random_units(random, BATCH, SIDE, SIDE, DIM)).float().requires_grad_(learns) for _ in range(2)
+    )
+    return first, second
+
+
+def _loss(
+    online: Views,
+    target: Views,
+    settings: VmfLoss = SETTINGS,
+    *,
+    boxes: Tensor = BOXES,
+    rows: tuple[int, ...] = (7, 3, 11),
+    seed: int = 0,
+    step: int = 0,
+) -> VmfResult:
+    return vmf_loss(online, target, boxes, torch.tensor(rows), settings, seed=seed, step=step)
+
+
+@dataclass
+class GivenPrototypes:
+    """Stands in for k-means: hands out prototypes of its own, and remembers what it was given."""
+
+    prototypes: list[Floats] = field(
+        default_factory=lambda: [random_units(np.random.default_rng(50 + view), 4, DIM) for view in (0, 1)]
+    )
+    points: list[Tensor] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+
+    def __call__(self, points: Tensor, clusters: int, **_: object) -> Tensor:
+        self.points.append(points)
+        self.counts.append(clusters)
+        return torch.from_numpy(self.prototypes[(len(self.points) - 1) % 2]).float()
+
+
+@pytest.fixture
+def kmeans(monkeypatch: pytest.MonkeyPatch) -> GivenPrototypes:
+    given = GivenPrototypes()
+    monkeypatch.setattr(vmf_step, "spherical_kmeans", given)
+    return given
+
+
+def _flat(view: Tensor) -> Floats:
+    return view.detach().flatten(1, 2).double().numpy()
+
+
+def _nearest(view: Tensor, prototypes: Floats) -> Integers:
+    return np.asarray((_flat(view) @ prototypes.T).argmax(axis=-1))
+
+
+def _matches(settings: VmfLoss) -> tuple[Integers, Integers]:
+    if settings.correspondence == "index":
+        same = np.broadcast_to(np.arange(SIDE * SIDE), (BATCH, SIDE * SIDE))
+        return same, same
+    return (
+        geometric_matches(BOXES[:, 0], BOXES[:, 1], SIDE, SIDE).numpy(),
+        geometric_matches(BOXES[:, 1], BOXES[:, 0], SIDE, SIDE).numpy(),
+    )
+
+
+@pytest.mark.parametrize("distance", ["vmf", "euclidean"])
+@pytest.mark.parametrize("correspondence", ["geometric", "index"])
+@pytest.mark.parametrize("branches", ["symmetric", "paper"])
+def test_value(kmeans: GivenPrototypes, branches: str, correspondence: str, distance: str) -> None:
+    """Symmetric clusters target features of both views and learns with online features of both; the paper clusters
+    and learns with online(v) and target(v')."""
+    settings = replace(
+        SETTINGS,
+        branches=branches,  # type: ignore[arg-type]
+        correspondence=correspondence,  # type: ignore[arg-type]
+        distance=distance,  # type: ignore[arg-type]
+        concentration=4.0,
+    )
+    online, target = _views(0), _views(1)
+    found = float(_loss(online, target, settings).loss)
+    clustered = target if branches == "symmetric" else (online[0], target[1])
+    learned = online if branches == "symmetric" else (online[0], target[1])
+    prototypes = kmeans.prototypes
+    expected = consistency_loss(
+        (_flat(learned[0]), _flat(learned[1])),
+        (prototypes[0], prototypes[1]),
+        (_nearest(clustered[0], prototypes[0]), _nearest(clustered[1], prototypes[1])),
+        _matches(settings),
+        concentration=4.0,
+        distance=distance,
+    )
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("branches", ["symmetric", "paper"])
+def test_prototypes_are_fitted_on_the_clustered_features(kmeans: GivenPrototypes, branches: str) -> None:
+    """With room for all cells, the points are all of that view's features and nothing else."""
+    online, target = _views(0), _views(1)
+    _loss(online, target, replace(SETTINGS, branches=branches))  # type: ignore[arg-type]
+    clustered = target if branches == "symmetric" else (online[0], target[1])
+    for points, features in zip(kmeans.points, clustered, strict=True):
+        expected = features.flatten(0, 2)
+        assert sorted(points.tolist()) == sorted(expected.tolist())
+
+
+def test_symmetric_all_online_features_learn_and_no_target_does() -> None:
+    online, target = _views(0, learns=True), _views(1, learns=True)
+    gradients = torch.autograd.grad(_loss(online, target).loss, [*online, *target], allow_unused=True)
+    for gradient in gradients[:2]:
+        assert gradient is not None
+        assert (gradient.flatten(0, 2).norm(dim=1) > 0).all(), "every cell has an intra term"
+    assert gradients[2:] == (None, None)
+
+
+def test_paper_only_the_first_view_learns() -> None:
+    """Terms with y' are constants; online(v') and target(v) are not even read."""
+    online, target = _views(0, learns=True), _views(1, learns=True)
+    settings = replace(SETTINGS, branches="paper")
+    found = _loss(online, target, settings).loss
+    gradients = torch.autograd.grad(found, [*online, *target], allow_unused=True)
+    assert gradients[0] is not None
+    assert gradients[1:] == (None, None, None)
+    unread = torch.empty(0)
+    assert float(_loss((online[0], unread), (unread, target[1]), settings).loss.detach()) == float(found.detach())
+
+
+@pytest.mark.parametrize("branches", ["symmetric", "paper"])
+def test_no_gradient_through_prototypes(kmeans: GivenPrototypes, branches: str) -> None:
+    """What is clustered is cut off from the graph before k-means sees it."""
+    online, target = _views(0, learns=True), _views(1, learns=True)
+    _loss(online, target, replace(SETTINGS, branches=branches))  # type: ignore[arg-type]
+    assert not any(points.requires_grad for points in kmeans.points)
+
+
+def test_inter_terms_follow_the_boxes(kmeans: GivenPrototypes) -> None:
+    """Images that do not overlap leave the intra terms alone: less than with overlap, and finite."""
+    online, target = _views(0), _views(1)
+    apart = BOXES[2:].expand(BATCH, 2, 5)
+    expected = consistency_loss(
+        (_flat(online[0]), _flat(online[1])),
+        (kmeans.prototypes[0], kmeans.prototypes[1]),
+        (_nearest(target[0], kmeans.prototypes[0]), _nearest(target[1], kmeans.prototypes[1])),
+        (np.full((BATCH, 16), -1), np.full((BATCH, 16), -1)),
+        concentration=10.0,
+    )
+    found = float(_loss(online, target, boxes=apart).loss)
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert found < float(_loss(online, target).loss)
+
+
+def test_points_of_an_image_depend_on_its_row_not_its_place(kmeans: GivenPrototypes) -> None:
+    """The batch in another order, or on another process: every image gives the same points."""
+    settings = replace(SETTINGS, points_per_cluster=3)  # 3 x 4 points of 3 images: 4 of 16 cells each
+    target, order = _views(1), [2, 0, 1]
+    _loss(target, target, settings)
+    shuffled = (target[0][order], target[1][order])
+    _loss(shuffled, shuffled, settings, boxes=BOXES[order], rows=(11, 7, 3))
+    for view in (0, 1):
+        assert len(kmeans.points[view]) == 12
+        assert sorted(kmeans.points[view].tolist()) == sorted(kmeans.points[2 + view].tolist())
+
+
+@pytest.mark.parametrize("name", ["seed", "step"])
+def test_points_are_drawn_anew_by_seed_and_step(kmeans: GivenPrototypes, name: str) -> None:
+    settings, target = replace(SETTINGS, points_per_cluster=3), _views(1)
+    _loss(target, target, settings)
+    _loss(target, target, settings, **{name: 1})  # type: ignore[arg-type]
+    assert sorted(kmeans.points[0].tolist()) != sorted(kmeans.points[2].tolist())
+
+
+def test_every_image_gives_a_share_of_the_points(kmeans: GivenPrototypes) -> None:
+    """10 x 4 points over 3 images: 14 of the 16 cells of each, none of them twice."""
+    target = _views(1)
+    _loss(target, target, replace(SETTINGS, points_per_cluster=10))
+    cells = {tuple(cell): image for image in range(BATCH) for cell in target[0][image].flatten(0, 1).tolist()}
+    images = [cells[tuple(point)] for point in kmeans.points[0].tolist()]
+    assert [images.count(image) for image in range(BATCH)] == [14, 14, 14]
+    assert len({tuple(point) for point in kmeans.points[0].tolist()}) == 42
+
+
+def test_number_of_clusters_is_drawn_by_step(kmeans: GivenPrototypes) -> None:
+    """From the range, both ends included, and the same for both views of a step."""
+    target = _views(1)
+    for step in range(40):
+        _loss(target, target, replace(SETTINGS, clusters=(3, 5)), step=step)
+    assert set(kmeans.counts) == {3, 4, 5}
+    assert kmeans.counts[::2] == kmeans.counts[1::2]
+
+
+def test_same_step_same_value() -> None:
+    online, target = _views(0), _views(1)
+    values = {float(_loss(online, target, step=step).loss) for step in (4, 4, 4)}
+    assert len(values) == 1
+    assert float(_loss(online, target, step=5).loss) not in values
+
+
+def test_usage_entropy(kmeans: GivenPrototypes) -> None:
+    """1 where all prototypes are used equally often, 0 where one takes all; the mean of the views."""
+    units = np.eye(DIM)[:4]
+    kmeans.prototypes = [units, units]
+    even = torch.from_numpy(units[np.arange(48) % 4].reshape(BATCH, SIDE, SIDE, DIM)).float()
+    one = torch.from_numpy(np.broadcast_to(units[0], (BATCH, SIDE, SIDE, DIM)).copy()).float()
+    assert float(_loss((even, even), (even, even)).usage_entropy) == pytest.approx(1)
+    assert float(_loss((one, one), (one, one)).usage_entropy) == pytest.approx(0)
+    assert float(_loss((one, even), (one, even)).usage_entropy) == pytest.approx(0.5)
+
+
+def test_learning_lowers_the_loss() -> None:
+    """A few steps of gradient descent on the features, back on the sphere each time."""
+    online, target = _views(0), _views(1)
+    values = []
+    for _ in range(5):
+        learned = (online[0].clone().requires_grad_(), online[1].clone().requires_grad_())
+        value = _loss(learned, target).loss
+        gradients = torch.autograd.grad(value, learned)
+        values.append(float(value.detach()))
+        moved = [
+            torch.nn.functional.normalize(view - gradient, dim=-1)
+            for view, gradient in zip(online, gradients, strict=True)
+        ]
+        online = (moved[0], moved[1])
+    assert all(later < earlier for earlier, later in itertools.pairwise(values))

@@ -13,13 +13,15 @@ from schemas.errors import ConfigError, DataError, RunError
 from schemas.plan import plan
 from storage import layout
 from storage.artifacts import Standings
+from storage.demo_tiles import DEMO_TILES
 from storage.photographs import (
     Candidate,
-    decode,
+    expand,
     file_digest,
+    inspect,
+    is_annotation,
     list_candidates,
     listing_digest,
-    read_header,
     source_folder,
 )
 from storage.provenance import provenance
@@ -88,6 +90,7 @@ def _take_up(run: Run, config: RunConfig, *, name: str, data: tuple[str, ...], u
             f"run {run.store.url} was made with other settings: {shown}; "
             "choose another --run, or add --update to change this one"
         )
+    _check_fills_a_batch(run.record.photographs, config, where=f"run {run.store.url}")
     note = dict(changes)
     if data and tuple(_absolute(source) for source in data) != run.record.data:
         data = tuple(_absolute(source) for source in data)
@@ -116,11 +119,7 @@ def _new_record(config: RunConfig, *, name: str, data: tuple[str, ...]) -> RunRe
         raise DataError("no photographs given: add --data FOLDER")
     data = tuple(_absolute(source) for source in data)
     candidates = list_candidates(data)
-    if len(candidates) < config.optimization.batch_size:
-        raise DataError(
-            f"--data {' '.join(data)}: {len(candidates)} photographs do not fill a batch of "
-            f"{config.optimization.batch_size}: add photographs or --set optimization.batch_size={len(candidates)}"
-        )
+    _check_fills_a_batch(len(candidates), config, where=f"--data {' '.join(data)}")
     _check_one_decodes(data, candidates, max_pixels=int(config.index.max_megapixels * 1e6))
     start, digest = _find_start(config)
     config = _pin_numerics(config)
@@ -137,13 +136,22 @@ def _new_record(config: RunConfig, *, name: str, data: tuple[str, ...]) -> RunRe
     )
 
 
+def _check_fills_a_batch(photographs: int, config: RunConfig, *, where: str) -> None:
+    batch_size = config.optimization.batch_size
+    if photographs < batch_size:
+        smaller = f" or --set optimization.batch_size={photographs}" if photographs > 1 else ""
+        raise DataError(
+            f"{where}: {photographs} photographs do not fill a batch of {batch_size}: add photographs{smaller}"
+        )
+
+
 def _absolute(source: str) -> str:
     """A run may be taken up from another working directory."""
-    file, equals, folder = source.partition("=")
-    if not equals:
-        path = Path(source).expanduser()
-        return str(path.absolute()) if path.exists() else source
-    return f"{Path(file).expanduser().absolute()}={Path(folder).expanduser().absolute()}"
+    if source == DEMO_TILES:
+        return source
+    if is_annotation(source) and "=" in source:
+        return "=".join(str(expand(part).absolute()) for part in source.split("=", 1))
+    return str(expand(source).absolute())
 
 
 def _check_one_decodes(data: tuple[str, ...], candidates: list[Candidate], *, max_pixels: int) -> None:
@@ -151,9 +159,7 @@ def _check_one_decodes(data: tuple[str, ...], candidates: list[Candidate], *, ma
     reason = ""
     for candidate in candidates:
         try:
-            content = (folders[candidate.source] / candidate.key).read_bytes()
-            read_header(content, max_pixels=max_pixels)
-            decode(content)
+            inspect((folders[candidate.source] / candidate.key).read_bytes(), max_pixels=max_pixels)
         except (DataError, OSError) as error:
             reason = reason or f"{candidate.key}: {error}"
         else:
@@ -168,7 +174,7 @@ def _find_start(config: RunConfig) -> tuple[str | None, str | None]:
     start = config.network.start
     if start == "random":
         return None, None
-    path = Path(start).expanduser()
+    path = expand(start)
     if path.is_dir():
         other = find_run(start)
         if other is None:

@@ -55,20 +55,22 @@ class Manifest(Record):
     summary: dict[str, float | int | str]
     """A few figures for `cyborgs status`."""
     files: tuple[FileEntry, ...]
-    digest: str = ""
+    digest: str
     """Of all the above."""
     provenance: Provenance
 
-    def sealed(self) -> Self:
-        """This manifest with its own digest filled in."""
-        return self.model_copy(update={"digest": self._own_digest()})
+    @classmethod
+    def seal(cls, **fields: Any) -> Self:
+        """A manifest with its own digest filled in."""
+        unsealed = cls.model_construct(digest="", **fields)
+        return cls(digest=unsealed._own_digest(), **fields)
 
     def _own_digest(self) -> str:
         return digest_json(self.model_dump(mode="json", exclude={"digest", "provenance"}))
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.digest and self.digest != self._own_digest():
+        if self.digest != self._own_digest():
             raise ValueError("its digest does not match what it says")
         return self
 

@@ -58,7 +58,7 @@ def parse_config(tree: Mapping[str, Any], *, where: str) -> RunConfig:
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
-        lines = [f"{where}: {_explain(detail)}" for detail in error.errors()]
+        lines = dict.fromkeys(f"{where}: {_explain(detail)}" for detail in error.errors())
         raise ConfigError("\n".join(lines)) from error
 
 
@@ -83,15 +83,17 @@ def _assign(tree: dict[str, Any], assignment: str) -> None:
 
 
 def _explain(detail: Any) -> str:
-    location = [str(part) for part in detail["loc"]]
+    # A position within a list is no setting: the value at fault is shown anyway.
+    location = [str(part) for part in detail["loc"] if isinstance(part, str)]
     name = ".".join(location)
     if detail["type"] == "extra_forbidden":
         return f"unknown setting {name}{_suggestion(location)}"
     message = str(detail["msg"]).removeprefix("Value error, ")
-    if not name or (detail["type"] == "value_error" and len(location) < 2 and "." in message.split(":")[0]):
+    if not name:
         return message
     if detail["type"] == "value_error":
-        return f"{name}: {message}"
+        # A rule between fields of one group opens with the field's name.
+        return f"{name}.{message}" if name in RunConfig.model_fields else f"{name}: {message}"
     return f"{name} = {detail['input']!r}: {message[0].lower()}{message[1:]}"
 
 

@@ -16,11 +16,10 @@ from storage import layout
 from storage.index import Photograph, Quarantined, content_digest, encode_photographs, encode_quarantine
 from storage.photographs import (
     Candidate,
-    decode,
     encode_key,
+    inspect,
     list_candidates,
     listing_digest,
-    read_header,
     source_folder,
 )
 
@@ -90,8 +89,7 @@ def examine(folder: Path, candidate: Candidate, *, max_pixels: int) -> Row:
     """Decode a file fully: a row of the images table, or of the quarantine list with the reason."""
     try:
         data = (folder / candidate.key).read_bytes()
-        header = read_header(data, max_pixels=max_pixels)
-        decode(data)
+        header = inspect(data, max_pixels=max_pixels)
     except DataError as error:
         return Quarantined(candidate.source, candidate.key, str(error))
     except OSError as error:

@@ -118,7 +118,11 @@ def load_artifact(run: Run, found: Standing) -> Artifact:
         raise RunError(f"{found.step.name} of {run.store.url} is not done: `cyborgs run` makes it first")
     for entry in found.manifest.files:
         path = f"{found.folder}/{entry.path}"
-        if digest_bytes(run.store.read(path)) != entry.digest:
+        try:
+            whole = digest_bytes(run.store.read(path)) == entry.digest
+        except FileNotFoundError:
+            whole = False
+        if not whole:
             retract(run, found)
             raise DamagedArtifactError(
                 f"{run.store.url}/{path} is damaged; {found.step.name} is pending now: "
@@ -159,7 +163,7 @@ def commit_artifact(
         if name not in (layout.MANIFEST, layout.LEASE) and not name.startswith(f"{layout.PARTIAL}/"):
             data = run.store.read(path)
             entries.append(FileEntry(path=name, bytes=len(data), digest=digest_bytes(data)))
-    manifest = Manifest(
+    manifest = Manifest.seal(
         stage=step.stage,
         cycle=step.cycle,
         key=key,
@@ -168,7 +172,7 @@ def commit_artifact(
         summary=summary,
         files=tuple(entries),
         provenance=made_by,
-    ).sealed()
+    )
     path = f"{folder}/{layout.MANIFEST}"
     text = manifest.model_dump_json(indent=1).encode()
     if not run.store.create(path, text):

@@ -47,7 +47,7 @@ def annotated_photographs(source: str) -> list[str]:
     file = source.partition("=")[0]
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            images = list(COCO(str(Path(file).expanduser())).imgs.values())
+            images = list(COCO(str(Path(file).expanduser())).dataset["images"])
     except (ValueError, KeyError, TypeError, AttributeError, AssertionError, RecursionError) as error:
         raise DataError(f'--data {file}: not a COCO json with "images": {" ".join(str(error).split())}') from error
     names = set()

@@ -96,7 +96,8 @@ def photograph_reader(photographs: list[Photograph], data: tuple[str, ...]) -> P
 
 def _encode(header: list[str], rows: Iterable[Iterable[object]]) -> bytes:
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    # A file name may hold a carriage return: csv quotes what the line end is made of.
+    writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(header)
     writer.writerows(rows)
     # File names are bytes on Linux; those that are not UTF-8 come through as they are.

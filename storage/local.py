@@ -1,5 +1,6 @@
 """A run on a local or mounted disk."""
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -81,7 +82,8 @@ class LocalStore(Store):
         if target.is_dir() and not target.is_symlink():
             shutil.rmtree(target)
         else:
-            target.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                target.unlink()
 
     def folder(self, path: str) -> Path:
         target = self._resolve(path)

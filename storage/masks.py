@@ -19,6 +19,13 @@ from schemas.errors import DamagedArtifactError
 
 MASK_FORMAT = 1
 Labels = NDArray[np.uint8]
+COLUMNS: dict[str, tuple[tuple[int, ...], str]] = {
+    "grid_size": ((2,), "uint16"),
+    "image_size": ((2,), "uint32"),
+    "clusters": ((), "uint16"),
+    "checksum": ((), "uint32"),
+}
+"""Arrays beside `labels`: shape of a row, dtype."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ def create_mask_store(
         grid: Hmax, Wmax.
         attributes: layer, stride, cycle, and digests of checkpoint, index and config.
     """
-    if (path / "zarr.json").exists():
+    if all((path / name / "zarr.json").exists() for name in ("labels", *COLUMNS)):
         return
     group = zarr.create_group(store=str(path), attributes={"format": MASK_FORMAT, **attributes}, overwrite=True)
     group.create_array(
@@ -54,12 +61,7 @@ def create_mask_store(
         compressors=[ZstdCodec(level=3), Crc32cCodec()],
         dimension_names=("photograph", "row", "column"),
     )
-    for name, columns, dtype in (
-        ("grid_size", (2,), "uint16"),
-        ("image_size", (2,), "uint32"),
-        ("clusters", (), "uint16"),
-        ("checksum", (), "uint32"),
-    ):
+    for name, (columns, dtype) in COLUMNS.items():
         group.create_array(
             name,
             shape=(rows, *columns),
@@ -86,7 +88,7 @@ def write_shard(path: Path, first_row: int, shard: list[MaskRow]) -> None:
         _array(group, "grid_size")[rows] = np.array([row.labels.shape for row in shard], np.uint16)
         _array(group, "image_size")[rows] = np.array([row.image_size for row in shard], np.uint32)
         _array(group, "clusters")[rows] = np.array([row.clusters for row in shard], np.uint16)
-        _array(group, "checksum")[rows] = np.array([checksum(row.labels) for row in shard], np.uint32)
+        _array(group, "checksum")[rows] = np.array([checksum(row) for row in shard], np.uint32)
 
 
 def pad_to(labels: Labels, height: int, width: int) -> Labels:
@@ -95,10 +97,10 @@ def pad_to(labels: Labels, height: int, width: int) -> Labels:
     return np.pad(labels, ((0, height - h), (0, width - w)), mode="edge")
 
 
-def checksum(labels: Labels) -> int:
-    """CRC-32 of a label map and its shape."""
-    shape = np.array(labels.shape, "<u4").tobytes()
-    return zlib.crc32(np.ascontiguousarray(labels).tobytes(), zlib.crc32(shape))
+def checksum(row: MaskRow) -> int:
+    """CRC-32 of all that a row says: sizes, clusters, labels."""
+    numbers = np.array([*row.labels.shape, *row.image_size, row.clusters], "<u4").tobytes()
+    return zlib.crc32(np.ascontiguousarray(row.labels).tobytes(), zlib.crc32(numbers))
 
 
 def open_masks(path: Path) -> zarr.Group:
@@ -107,7 +109,10 @@ def open_masks(path: Path) -> zarr.Group:
     Raises:
         DamagedArtifactError: it is not a mask store of this version.
     """
-    group = zarr.open_group(str(path), mode="r")
+    try:
+        group = zarr.open_group(str(path), mode="r")
+    except (FileNotFoundError, ValueError) as error:
+        raise DamagedArtifactError(f"{path}: there is no mask store here") from error
     if group.attrs.get("format") != MASK_FORMAT:
         raise DamagedArtifactError(f"{path}: mask store of format {group.attrs.get('format')}, expected {MASK_FORMAT}")
     return group
@@ -137,11 +142,11 @@ def read_rows(path: Path, rows: range | None = None) -> Iterator[tuple[int, Mask
             raise DamagedArtifactError(f"{path}: rows {first} to {last - 1} cannot be read: {error}") from error
         for offset in range(last - first):
             h, w = (int(n) for n in grids[offset])
-            own = np.ascontiguousarray(block[offset, :h, :w])
-            if h == 0 or checksum(own) != int(sums[offset]):
-                raise DamagedArtifactError(f"{path}: row {first + offset} is missing or damaged")
             height, width = (int(n) for n in sizes[offset])
-            yield first + offset, MaskRow(own, (height, width), int(clusters[offset]))
+            row = MaskRow(np.ascontiguousarray(block[offset, :h, :w]), (height, width), int(clusters[offset]))
+            if h == 0 or checksum(row) != int(sums[offset]):
+                raise DamagedArtifactError(f"{path}: row {first + offset} is missing or damaged")
+            yield first + offset, row
         first = last
 
 

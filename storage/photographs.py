@@ -6,11 +6,13 @@ Everything that reads pixels applies the EXIF orientation; sizes are those after
 import io
 import os
 import struct
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageOps
 
 from schemas.digests import digest_bytes, digest_json
@@ -18,7 +20,14 @@ from schemas.errors import DataError, PhotographChangedError
 from storage.coco import annotated_photographs, photograph_folder
 from storage.demo_tiles import DEMO_TILES, demo_tiles_folder
 
+# index.max_megapixels is the limit, checked before any pixel is decoded; Pillow's own would warn or refuse earlier.
+Image.MAX_IMAGE_PIXELS = None
+# Of harmless flaws in EXIF data, several lines for each photograph.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\..*")
+
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+MISSING = -1
+"""Size of a photograph that is named and not there: index-images quarantines it."""
 _ORIENTATION_TAG = 0x0112
 _TRANSPOSED = frozenset({5, 6, 7, 8})
 
@@ -43,6 +52,14 @@ class Header:
     orientation: int
 
 
+def expand(path: str) -> Path:
+    """A path with `~` replaced by the home folder, where there is one."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def source_folder(source: str) -> Path:
     """The folder that the photographs of a data source lie in.
 
@@ -53,9 +70,9 @@ def source_folder(source: str) -> Path:
     """
     if source == DEMO_TILES:
         return demo_tiles_folder()
-    if _is_annotation(source):
+    if is_annotation(source):
         return photograph_folder(source)
-    folder = Path(source).expanduser()
+    folder = expand(source)
     if not folder.exists():
         raise DataError(f"--data {source}: no such folder")
     if not folder.is_dir():
@@ -72,7 +89,7 @@ def list_candidates(sources: tuple[str, ...]) -> list[Candidate]:
     found = []
     for number, source in enumerate(sources):
         folder = source_folder(source)
-        if _is_annotation(source):
+        if is_annotation(source):
             of_source = [_candidate(number, folder, key) for key in annotated_photographs(source)]
         else:
             of_source = [Candidate(number, key, size) for key, size in _walk(folder)]
@@ -87,15 +104,16 @@ def listing_digest(candidates: list[Candidate]) -> str:
     return digest_json([[c.source, encode_key(c.key), c.bytes] for c in candidates])
 
 
-def read_header(data: bytes, *, max_pixels: int) -> Header:
-    """Size and orientation of an encoded photograph.
+def inspect(data: bytes, *, max_pixels: int) -> Header:
+    """Size and orientation of an encoded photograph, which is decoded to its end to see that it can be.
 
     Raises:
-        DataError: it is not a photograph, or has more than `max_pixels`.
+        DataError: it is not a photograph, does not decode, or has more than `max_pixels`.
     """
     with _open(data) as image, _decoding():
         if image.width * image.height > max_pixels:
             raise DataError(f"{image.width} x {image.height} pixels is more than index.max_megapixels allows")
+        image.load()
         orientation = int(image.getexif().get(_ORIENTATION_TAG, 1))
         turned = orientation in _TRANSPOSED
         height, width = (image.width, image.height) if turned else (image.height, image.width)
@@ -103,7 +121,7 @@ def read_header(data: bytes, *, max_pixels: int) -> Header:
 
 
 def decode(data: bytes) -> Image.Image:
-    """Decode a photograph to RGB, upright.
+    """Decode a photograph to RGB, upright; 16-bit grey keeps its brightness.
 
     Raises:
         DataError: its bytes do not decode.
@@ -111,6 +129,9 @@ def decode(data: bytes) -> Image.Image:
     with _open(data) as image, _decoding():
         image.load()
         upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I"):
+            grey = np.asarray(upright).astype(np.int64) * 255 // 65535
+            upright = Image.fromarray(grey.clip(0, 255).astype(np.uint8))
         return upright.convert("RGB")
 
 
@@ -128,7 +149,7 @@ def _decoding() -> Iterator[None]:
 def _open(data: bytes) -> Image.Image:
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP"))
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
         raise DataError(f"not a photograph: {_one_line(error)}") from error
     return image
 
@@ -182,7 +203,8 @@ def encode_key(key: str) -> str:
     return os.fsencode(key).decode("utf-8", "backslashreplace")
 
 
-def _is_annotation(source: str) -> bool:
+def is_annotation(source: str) -> bool:
+    """Whether it names a COCO json; a folder may have `=` in its name."""
     return source.split("=")[0].lower().endswith(".json")
 
 
@@ -190,7 +212,7 @@ def _candidate(source: int, folder: Path, key: str) -> Candidate:
     try:
         return Candidate(source, key, (folder / key).stat().st_size)
     except OSError:
-        return Candidate(source, key, -1)  # listed and not there: index-images quarantines it by name
+        return Candidate(source, key, MISSING)
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, int]]:
@@ -210,13 +232,14 @@ def _walk(folder: Path) -> Iterator[tuple[str, int]]:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
-                pending.append((Path(entry.path), f"{prefix}{entry.name}/"))
-            elif Path(entry.name).suffix.lower() in SUFFIXES:
-                try:
-                    yield f"{prefix}{entry.name}", entry.stat().st_size
-                except OSError:
-                    yield f"{prefix}{entry.name}", -1
+            path = Path(entry.path)  # its questions answer False where a link leads nowhere or in circles
+            if path.is_dir():
+                pending.append((path, f"{prefix}{entry.name}/"))
+            elif path.suffix.lower() in SUFFIXES:
+                if path.is_file():
+                    yield f"{prefix}{entry.name}", path.stat().st_size
+                elif path.is_symlink():
+                    yield f"{prefix}{entry.name}", MISSING
 
 
 def file_digest(path: Path) -> str:

@@ -139,6 +139,11 @@ def test_a_run_without_artifacts_takes_a_mended_config(url: str, data: Path, tmp
     assert run.record.data == (str(other),)
     assert open_run(url).record == run.record
     assert list(run.record.history[0].what) == ["train.temperature", "data"]
+    again = prepared(url, other, train={"temperature": 0.3})
+    assert [list(change.what) for change in again.record.history] == [
+        ["train.temperature", "data"],
+        ["train.temperature"],
+    ]
 
 
 def test_photographs_added_before_the_first_artifact_are_taken(url: str, data: Path) -> None:

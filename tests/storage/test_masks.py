@@ -166,10 +166,17 @@ def test_rows_not_yet_written_are_noticed(tmp_path: Path) -> None:
         list(read_rows(path))
 
 
-def test_the_checksum_tells_shape_apart_from_values() -> None:
+def test_the_checksum_covers_everything_in_a_row() -> None:
     values = np.arange(6, dtype=np.uint8)
-    assert checksum(values.reshape(2, 3)) != checksum(values.reshape(3, 2))
-    assert checksum(values.reshape(2, 3)) == checksum(np.asfortranarray(values.reshape(2, 3)))
+    row = MaskRow(values.reshape(2, 3), (16, 24), 6)
+    others = [
+        MaskRow(values.reshape(3, 2), (16, 24), 6),
+        MaskRow(values.reshape(2, 3), (24, 16), 6),
+        MaskRow(values.reshape(2, 3), (16, 24), 7),
+        MaskRow(values.reshape(2, 3)[::-1], (16, 24), 6),
+    ]
+    assert len({checksum(each) for each in [row, *others]}) == 5
+    assert checksum(row) == checksum(MaskRow(np.asfortranarray(row.labels), (16, 24), 6))
 
 
 def test_creating_again_keeps_the_shards_that_are_done(store: Path) -> None:

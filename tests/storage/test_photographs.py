@@ -19,7 +19,7 @@ from storage.photographs import (
     file_digest,
     list_candidates,
     listing_digest,
-    read_header,
+    inspect,
     source_folder,
 )
 from tests.storage.samples import encoded, make_photographs, photograph
@@ -147,7 +147,7 @@ def test_every_orientation_is_turned_upright(orientation: int, suffix: str) -> N
     data = encoded(stored, suffix, exif=exif, **({"lossless": True} if suffix == "webp" else {}))
     upright = np.asarray(decode(data))
     np.testing.assert_array_equal(upright, UPRIGHT[orientation](np.asarray(stored)))
-    header = read_header(data, max_pixels=100)
+    header = inspect(data, max_pixels=100)
     assert (header.height, header.width) == upright.shape[:2]
     assert header.orientation == orientation
 
@@ -163,7 +163,7 @@ def test_a_jpeg_from_a_turned_camera_is_upright_too() -> None:
     assert grey.shape == (32, 16)
     assert grey[:15].max() < 64
     assert grey[17:].min() > 192
-    assert (read_header(data, max_pixels=512).height, read_header(data, max_pixels=512).width) == (32, 16)
+    assert (inspect(data, max_pixels=512).height, inspect(data, max_pixels=512).width) == (32, 16)
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 77])
@@ -172,7 +172,7 @@ def test_an_orientation_that_does_not_exist_is_taken_for_upright(orientation: in
     exif[ORIENTATION] = orientation
     data = encoded(photograph(), exif=exif)
     np.testing.assert_array_equal(decode(data), photograph())
-    assert read_header(data, max_pixels=100).orientation == 1
+    assert inspect(data, max_pixels=100).orientation == 1
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "RGB"])
@@ -209,7 +209,7 @@ def test_what_does_not_decode_is_a_data_error(name: str) -> None:
 @pytest.mark.parametrize("name", list(BROKEN))
 def test_a_header_is_read_or_refused_with_a_data_error(name: str) -> None:
     try:
-        header = read_header(BROKEN[name], max_pixels=2000)
+        header = inspect(BROKEN[name], max_pixels=2000)
     except DataError as error:
         assert "\n" not in str(error)
     else:
@@ -221,7 +221,7 @@ def test_broken_exif_never_escapes_as_another_error(content: bytes) -> None:
     data = encoded(photograph(), "webp", lossless=True, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0")
     start = data.index(b"MM\0*")
     data = data[:start] + content.ljust(14, b"\0")[:14] + data[start + 14 :]
-    for read in (decode, lambda encoded: read_header(encoded, max_pixels=100)):
+    for read in (decode, lambda encoded: inspect(encoded, max_pixels=100)):
         try:
             read(data)
         except DataError as error:
@@ -241,11 +241,11 @@ def png_of(width: int, height: int) -> bytes:
 @pytest.mark.parametrize(("width", "height"), [(11, 10), (20_000, 20_000)])
 def test_more_pixels_than_allowed_are_refused_unread(width: int, height: int) -> None:
     with pytest.raises(DataError, match=f"{width} x {height} pixels .*index.max_megapixels"):
-        read_header(png_of(width, height), max_pixels=100)
+        inspect(png_of(width, height), max_pixels=100)
 
 
 def test_as_many_pixels_as_allowed_are_read() -> None:
-    assert read_header(encoded(photograph(width=10, height=10)), max_pixels=100).width == 10
+    assert inspect(encoded(photograph(width=10, height=10)), max_pixels=100).width == 10
 
 
 @pytest.mark.parametrize(("allowed", "side"), [(179, 10_000), (500, 20_000)])
@@ -255,7 +255,7 @@ def test_the_setting_alone_decides_what_is_too_large(allowed: int, side: int) ->
     The file has no pixels: it may be refused for that, and for nothing else.
     """
     try:
-        read_header(png_of(side, side), max_pixels=allowed * 10**6)
+        inspect(png_of(side, side), max_pixels=allowed * 10**6)
     except DataError as error:
         assert "limit" not in str(error)
         assert "bomb" not in str(error)

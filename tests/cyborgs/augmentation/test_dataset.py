@@ -83,6 +83,13 @@ def test_a_second_pair_leaves_the_first_alone() -> None:
         assert two[key].equal(one[key])
 
 
+def test_each_pair_takes_both_pipelines_in_turn() -> None:
+    """Only the second pipeline solarises, and here always: nothing bright is left in every second view."""
+    dataset = ViewDataset(Blocks(), replace(PLAIN, solarize_probability=(0.0, 1.0)), seed=0)
+    brightest = dataset[SampleName(0, 1, 2)]["views"].flatten(1).amax(dim=1)
+    assert (brightest >= 160).tolist() == [True, False, True, False]
+
+
 def test_regions_leave_the_views_alone() -> None:
     """Warm-up has no masks and draws the same views."""
     with_regions, without = _dataset()[SampleName(0, 2, 1)], _dataset(regions=False)[SampleName(0, 2, 1)]

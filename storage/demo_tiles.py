@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from schemas.digests import digest_json
 from storage.cache import cache_folder
 
 DEMO_TILES = "demo-tiles"
@@ -16,12 +17,12 @@ _SKIMAGE = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcy
 _SKLEARN = ("china.jpg", "flower.jpg")
 _TILE = 176
 _SMALLEST_SIDE = 140
-_VERSION = 1
 
 
 def demo_tiles_folder() -> Path:
     """A folder with the tiles, made on first use in the cache: a few dozen PNG files of at most 176 pixels a side."""
-    folder = cache_folder() / f"{DEMO_TILES}-{_VERSION}"
+    recipe = digest_json([_SKIMAGE, _SKLEARN, _TILE, _SMALLEST_SIDE])[:8]
+    folder = cache_folder() / f"{DEMO_TILES}-{recipe}"
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -109,7 +109,8 @@ def with_fresh_statistics(
 ) -> Backbone:
     """A copy of the backbone whose batch-norm statistics are those of the given photographs.
 
-    Few training steps leave the running averages near their start; here they are plain means over the groups.
+    Few training steps leave the running averages near their start; here they are plain
+    means over the passes, one for the photographs of each size in each group.
     """
     fresh = copy.deepcopy(backbone)
     for module in fresh.modules():

@@ -50,7 +50,11 @@ class Backbone(nn.Module):
         Raises:
             KeyError: the network has no such layer.
         """
-        wanted = {self._full_name(layer): layer for layer in layers}
+        layers = tuple(layers)
+        for layer in layers:
+            if layer.split(".")[0] not in LAYERS:
+                raise KeyError(f"no layer {layer!r} in this network")
+        wanted = {self._full_name(layer) for layer in layers}
         found: dict[str, Tensor] = {}
         features = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         for layer in LAYERS:
@@ -60,11 +64,8 @@ class Backbone(nn.Module):
                 if name in wanted:
                     found[name] = features
                     if len(found) == len(wanted):
-                        return self._named(found, layers)
-        raise KeyError(f"no layer {sorted(set(wanted) - set(found))} in this network")
-
-    def _named(self, found: dict[str, Tensor], layers: Iterable[str]) -> dict[str, Tensor]:
-        return {layer: found[self._full_name(layer)] for layer in layers}
+                        return {name: found[self._full_name(name)] for name in layers}
+        raise KeyError(f"no layer {sorted(wanted - set(found))} in this network")
 
     def _full_name(self, layer: str) -> str:
         return layer if "." in layer else f"{layer}.{len(self._blocks(layer)) - 1}"

@@ -77,7 +77,7 @@ class Pretraining:
         self._update(loss)
         if with_vmf and not joint:
             self._vmf_update(batch, views=(2, 3), weight=contrast.vmf_weight, metrics=metrics)
-            metrics["loss"] = metrics["loss"] + metrics["vmf_loss"] * contrast.vmf_weight
+            metrics["loss"] = mask.loss.detach() + metrics["loss"]
         self.step += 1
         return metrics
 

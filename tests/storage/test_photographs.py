@@ -17,9 +17,9 @@ from storage.photographs import (
     decode,
     encode_key,
     file_digest,
+    inspect,
     list_candidates,
     listing_digest,
-    inspect,
     source_folder,
 )
 from tests.storage.samples import encoded, make_photographs, photograph

@@ -35,7 +35,7 @@ def test_area_takes_the_mean_of_the_cells_it_covers() -> None:
 def test_up_is_bilinear(source: tuple[int, int], grid: tuple[int, int]) -> None:
     features = _random(1, 2, *source)
     for downsample in ("area", "bilinear"):
-        found = to_grid(features, *grid, downsample=downsample)  # type: ignore[arg-type]
+        found = to_grid(features, *grid, downsample=downsample)
         for channel in (0, 1):
             expected = _bilinear_map(features[0, channel].double().numpy(), *grid)
             np.testing.assert_allclose(found[0, channel].numpy(), expected, atol=1e-6)
@@ -71,8 +71,8 @@ def test_fuse_concatenates_in_order_with_cells_row_by_row() -> None:
 def test_fuse_passes_the_downsampling_on() -> None:
     features = _random(1, 1, 12, 12)
     for downsample in ("area", "bilinear"):
-        expected = to_grid(features, 3, 3, downsample=downsample)  # type: ignore[arg-type]
-        assert fuse([features], 3, downsample=downsample).flatten().equal(expected.flatten())  # type: ignore[arg-type]
+        expected = to_grid(features, 3, 3, downsample=downsample)
+        assert fuse([features], 3, downsample=downsample).flatten().equal(expected.flatten())
 
 
 def test_fuse_computes_in_float32() -> None:

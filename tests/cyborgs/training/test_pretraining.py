@@ -60,7 +60,7 @@ def _pretraining(
         dim=8,
         seed=0,
     )
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)
     trained = [(name, weight) for name, weight in network.named_parameters() if weight.requires_grad]
     return Pretraining(
         network,
@@ -367,7 +367,7 @@ def test_networks_train_even_after_they_were_evaluated() -> None:
     for pretraining in (first, second):
         pretraining.train_step(_batch(), CONTRAST, with_vmf=False)
     _assert_equal(_state(first), _state(second))
-    assert int(first.network.target.backbone.bn1.num_batches_tracked) == 2  # type: ignore[arg-type]
+    assert int(first.network.target.backbone.bn1.num_batches_tracked) == 2
 
 
 def test_training_lowers_the_loss() -> None:

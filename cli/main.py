@@ -136,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in given
     if debug:
         given.remove("--debug")
-        os.environ[DEBUG] = "1"
+        os.environ[DEBUG] = "1"  # for the stages, which may be other processes
     try:
         code = app(args=expand_options(given), prog_name="cyborgs", standalone_mode=False)
     except CyborgsError as error:
@@ -150,6 +150,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         message = f"{type(error).__name__}: {error} (add --debug for the traceback)"
         code = _tell(message, EXIT_FAILED, debug=debug)
+    finally:
+        if debug:
+            del os.environ[DEBUG]
     return int(code or 0)
 
 

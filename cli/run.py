@@ -1,11 +1,13 @@
 """`cyborgs run`: prepare, and where something is left to do run the flow on Prefect's embedded server."""
 
 import os
+import signal
 import sys
 import warnings
+from types import FrameType
 
 from flows.prepare import all_done, default_run, prepare_run
-from schemas.errors import EXIT_FAILED, EXIT_INTERRUPTED, PreemptedError
+from schemas.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PREEMPTED, PreemptedError
 from schemas.loading import load_config
 from storage import layout
 from storage.artifacts import Standings
@@ -33,16 +35,22 @@ def run_pipeline(config: str, *, data: list[str], url: str | None, assignments: 
         _print_results(run)
         return 0
     print(f"{run.store.url}: {config}, {run.record.photographs} photographs", file=sys.stderr, flush=True)
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         failed = _run_flow(config, assignments, run)
     except PreemptedError as error:
         print(f"{error}; the same command goes on from there", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return EXIT_INTERRUPTED if isinstance(error.__cause__, KeyboardInterrupt) else EXIT_PREEMPTED
     _print_results(run)
     if failed:
         print(f"{', '.join(failed)} failed, see above; the backbone is there all the same", file=sys.stderr)
         return EXIT_FAILED
     return 0
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    """SIGTERM outside of any stage: leave in good order, so that the embedded server ends too."""
+    raise PreemptedError("stopped between two stages")
 
 
 def _run_flow(config: str, assignments: list[str], run: Run) -> list[str]:

@@ -90,11 +90,13 @@ def run_epochs(
                 _keep_checkpoint(context, pretraining, epochs=done // per_epoch)
             if done == last:
                 break
+            stopping = context.stop.asked  # looked at once: a signal after the save waits for the next step
             minutes = (time.monotonic() - saved) / 60
-            if context.stop.asked or minutes >= config.placement.checkpoint_every_minutes:
+            if stopping or minutes >= config.placement.checkpoint_every_minutes:
                 _save(context, pretraining)
                 saved = time.monotonic()
-            context.stop.check()
+            if stopping:
+                context.stop.check()
     return metrics
 
 

@@ -1,5 +1,6 @@
 """The command as people run it: real processes, Prefect's embedded server, signals."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -30,9 +31,11 @@ def test_interrupted_run_goes_on_and_equals_an_undisturbed_one(
     (tmp_path / "stages" / "__init__.py").write_text("raise SystemExit('the folder of the user shadows ours')")
     command = [
         *CYBORGS, "run", str(tiny_config), "--data", str(photographs), "--run", "mine",
-        "--set", "placement.loader_workers=2", SAVE_OFTEN,
+        "--set", "placement.loader_workers=2",
     ]  # fmt: skip
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        [*command, SAVE_OFTEN], cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     wait_for(lambda: any((tmp_path / "mine" / "warm-up").glob("*/partial/*")), process)
     process.send_signal(signal.SIGINT)
     errors = process.communicate(timeout=60)[1]
@@ -40,7 +43,7 @@ def test_interrupted_run_goes_on_and_equals_an_undisturbed_one(
     assert errors.strip().splitlines()[-1] == (
         "warm-up: stopped; what was done is saved; the same command goes on from there"
     )
-    assert "Traceback" not in errors
+    assert "Traceback" not in errors, errors
     assert [f.state for f in Standings(open_run(str(tmp_path / "mine"))).all()][:2] == ["done", "partial"]
 
     resumed = run(command, cwd=tmp_path)
@@ -103,13 +106,32 @@ def test_stage_stops_at_sigterm_with_75(tmp_path: Path, photographs: Path, tiny_
 def test_stage_ends_when_its_parent_is_killed(tmp_path: Path, photographs: Path, tiny_config: Path) -> None:
     """No orphan stays at work: the stage of a killed command saves and ends by itself."""
     command = [*CYBORGS, "run", str(tiny_config), "--data", str(photographs), "--run", str(tmp_path / "run")]
-    process = subprocess.Popen([*command, "--set", "schedule.epochs=200", SAVE_OFTEN], stderr=subprocess.DEVNULL)
-    warm_up = tmp_path / "run" / "cycle-000" / "train"
-    wait_for(lambda: any(warm_up.glob("*/partial/*")), process)
+    process = subprocess.Popen(
+        [*command, "--set", "schedule.epochs=200", SAVE_OFTEN], stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    train = tmp_path / "run" / "cycle-000" / "train"
+    wait_for(lambda: any(train.glob("*/partial/*")), process)
     process.kill()
     process.wait()
-    wait_for(lambda: not any(warm_up.glob("*/lease")), None, seconds=30)
-    assert any(warm_up.glob("*/partial/*"))
+    wait_for(lambda: not any(train.glob("*/lease")), None, seconds=30)
+    assert any(train.glob("*/partial/*"))
+    os.killpg(process.pid, signal.SIGKILL)  # Prefect's server, which nobody told
+
+
+def test_terminated_run_stops_with_75_and_leaves_nobody_behind(
+    tmp_path: Path, photographs: Path, tiny_config: Path
+) -> None:
+    command = [*CYBORGS, "run", str(tiny_config), "--data", str(photographs), "--run", str(tmp_path / "run")]
+    process = subprocess.Popen(
+        [*command, "--set", SAVE_OFTEN], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    wait_for(lambda: any((tmp_path / "run" / "warm-up").glob("*/partial/*")), process)
+    process.terminate()
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 75, errors
+    assert errors.strip().splitlines()[-1].startswith("warm-up: stopped; what was done is saved")
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["plan", "coco"], ["status", "RUN"]])

@@ -15,10 +15,14 @@ Downsample = Literal["area", "bilinear"]
 
 def to_grid(features: Tensor, height: int, width: int, *, downsample: Downsample = "area") -> Tensor:
     """(B, C, H, W) -> (B, C, height, width): bilinear where the grid grows, `downsample` where it shrinks."""
-    if features.shape[-2:] == (height, width):
+    tall, wide = features.shape[-2:]
+    if (tall, wide) == (height, width):
         return features
-    shrinks = features.shape[-2] >= height and features.shape[-1] >= width
+    shrinks = tall >= height and wide >= width
     if shrinks and downsample == "area":
+        if tall % height == 0 and wide % width == 0:
+            # The same mean; unlike adaptive pooling its gradient is deterministic on a GPU.
+            return F.avg_pool2d(features, (tall // height, wide // width))
         return F.interpolate(features, (height, width), mode="area")
     return F.interpolate(features, (height, width), mode="bilinear", align_corners=False)
 

@@ -70,6 +70,7 @@ def _locate(run: Run, name: str, standings: Standings) -> Standing:
 def _work(run: Run, found: Standing, standings: Standings, stop: StopRequest) -> None:
     assert found.folder is not None and found.key is not None
     step = found.step
+    run.store.folder(found.folder)  # sweeps what a killed attempt left half-written
     log = MetricsLog(run, step, found.key)
     context = Context(run, step, found.key, found.folder, standings, stop, log)
     if found.state == "partial":

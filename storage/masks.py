@@ -49,6 +49,8 @@ def create_mask_store(
         grid: Hmax, Wmax.
         attributes: layer, stride, cycle, and digests of checkpoint, index and config.
     """
+    for leftover in path.rglob("*.partial"):
+        leftover.unlink()  # of a killed writer: zarr writes aside, then renames
     if all((path / name / "zarr.json").exists() for name in ("labels", *COLUMNS)):
         return
     group = zarr.create_group(store=str(path), attributes={"format": MASK_FORMAT, **attributes}, overwrite=True)

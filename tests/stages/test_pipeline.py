@@ -214,7 +214,10 @@ def test_damage_is_named_and_repaired(tmp_path: Path, photographs: Path, tiny_co
     with pytest.raises(RunError, match=f"{layout.MODEL} is damaged; warm-up is pending now"):
         run_stage(request)
     assert standing(open_run(str(url)), "warm-up").state == "pending"
+    leftover = url / str(found.folder) / ".partial-0123"
+    leftover.write_bytes(b"half a checkpoint of a killed attempt")
     run_stage(StageRequest(run=str(url), stage="warm-up"))
+    assert not leftover.exists()
     assert run_stage(request).computed
 
 

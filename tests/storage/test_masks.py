@@ -184,6 +184,14 @@ def test_creating_again_keeps_the_shards_that_are_done(store: Path) -> None:
     assert len(list(read_rows(store))) == ROWS
 
 
+def test_what_a_killed_writer_left_is_swept(store: Path) -> None:
+    leftover = store / "labels" / "c" / "0" / "0" / "0.123abc.partial"
+    leftover.write_bytes(b"half")
+    create_mask_store(store, rows=ROWS, grid=GRID, rows_per_shard=PER_SHARD, attributes={})
+    assert not leftover.exists()
+    assert len(list(read_rows(store))) == ROWS
+
+
 def test_a_store_whose_making_was_cut_off_is_made_whole(tmp_path: Path) -> None:
     """A killed attempt may leave the group without its arrays: the next one goes on all the same."""
     path = tmp_path / "masks.zarr"

@@ -117,15 +117,15 @@ def masks_path(
 def expand_options(arguments: Sequence[str]) -> list[str]:
     """`--data A B` -> `--data A --data B`; stops at the next option."""
     expanded: list[str] = []
-    several = ""
-    first = False
+    several, is_first = "", False
     for argument in arguments:
+        name, equals, _ = argument.partition("=")
         if argument.startswith("-"):
-            several, first = (argument, True) if argument in _SEVERAL else ("", False)
-        elif several and not first:
-            expanded.append(several)
+            several, is_first = (name, not equals) if name in _SEVERAL else ("", False)
         else:
-            first = False
+            if several and not is_first:
+                expanded.append(several)
+            is_first = False
         expanded.append(argument)
     return expanded
 

@@ -10,7 +10,7 @@ from flows.prepare import all_done, default_run, prepare_run
 from schemas.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PREEMPTED, PreemptedError
 from schemas.loading import load_config
 from storage import layout
-from storage.artifacts import Standings
+from storage.artifacts import Standings, fingerprint, tidy
 from storage.run import Run
 
 _QUIET = {
@@ -60,11 +60,24 @@ def _run_flow(config: str, assignments: list[str], run: Run) -> list[str]:
         warnings.simplefilter("ignore")  # of Prefect's own dependencies; nothing a user can mend
         from flows.cyborgs import cyborgs
 
-        return cyborgs(config=config, set=assignments, data=None, run=run.store.url)
+        return cyborgs(config=config, set=assignments, data=list(run.record.data), run=run.store.url)
+
+
+def _refresh_report(run: Run) -> None:
+    standings = Standings(run).all()
+    if not any(found.state == "done" and found.step.stage == "evaluate" for found in standings):
+        return
+    if run.store.size(layout.REPORT) is not None and fingerprint(standings).encode() in run.store.read(layout.REPORT):
+        return
+    from stages.report import write_report
+
+    write_report(run)
 
 
 def _print_results(run: Run) -> None:
-    """Where to find what people came for."""
+    """Where to find what people came for, brought up to date where a kill or --update left it behind."""
+    tidy(run)
+    _refresh_report(run)
     done = [found for found in Standings(run).all() if found.state == "done"]
     places = {
         "backbone": [f"{found.folder}/{layout.MODEL}" for found in done if found.step.stage == "train"][-1:],

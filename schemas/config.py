@@ -94,9 +94,9 @@ class AugmentationConfig(Settings):
     blur_probability: tuple[Probability, Probability] = (1.0, 0.1)
     """Chance of Gaussian blur in view 1 and view 2."""
     blur_kernel: Annotated[int, Field(ge=1, le=101)] = 23
-    """Side of the blur kernel in pixels, odd; scales with the crop (9 for 96 px)."""
+    """Side of the blur kernel in pixels, odd; choose it with the crop: 23 for 224 px, 9 for 96 px."""
     blur_sigma: PositiveRange = (0.1, 2.0)
-    """Standard deviation of the blur in pixels; scales with the crop (0.1 to 0.9 for 96 px)."""
+    """Standard deviation of the blur in pixels; choose it with the crop: to 2 for 224 px, 0.9 for 96 px."""
     solarize_probability: tuple[Probability, Probability] = (0.0, 0.2)
     """Chance of solarisation in view 1 and view 2."""
     solarize_threshold: Probability = 0.5
@@ -108,6 +108,8 @@ class AugmentationConfig(Settings):
             raise ValueError(
                 f"blur_kernel {self.blur_kernel} is even: a kernel has a centre, use {self.blur_kernel + 1}"
             )
+        if self.blur_kernel > self.crop_size:
+            raise ValueError(f"blur_kernel {self.blur_kernel} is larger than crop_size {self.crop_size}")
         if self.crop_area[0] <= 0:
             raise ValueError(f"crop_area starts at {self.crop_area[0]}: it must start above 0")
         return self

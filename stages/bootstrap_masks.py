@@ -21,7 +21,7 @@ from stages.context import Context, Outcome
 from stages.progress import Progress
 from storage import layout
 from storage.index import Photograph
-from storage.masks import MaskRow, create_mask_store, read_rows, write_shard
+from storage.masks import MaskRow, create_mask_store, read_rows, shard_files, write_shard
 from storage.photographs import PhotographReader
 
 
@@ -59,7 +59,8 @@ def bootstrap_masks(context: Context) -> Outcome:
                 )
             )
             write_shard(path, first, shard)
-            context.run.store.publish(f"{context.folder}/{layout.MASKS}")
+            for file in shard_files(first // rows_per_shard):
+                context.run.store.publish(f"{context.folder}/{layout.MASKS}/{file}")
             context.run.store.write(context.partial(_marker(first)), b"done")
             context.stop.check()
     return _summarise(context, path)
@@ -132,6 +133,7 @@ def _shard_rows(
         for row, labels in zip(group, masks.labels, strict=True):
             yield MaskRow(labels, (photographs[row].height, photographs[row].width), masks.clusters)
         progress(len(group))
+        context.stop.check()
 
 
 def _groups(rows: range, size: int) -> Iterator[range]:

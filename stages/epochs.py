@@ -93,6 +93,7 @@ def run_epochs(
             stopping = context.stop.asked  # looked at once: a signal after the save waits for the next step
             minutes = (time.monotonic() - saved) / 60
             if stopping or minutes >= config.placement.checkpoint_every_minutes:
+                _check_finite(context, _numbers(taken), done)
                 _save(context, pretraining)
                 saved = time.monotonic()
             if stopping:

@@ -40,14 +40,14 @@ def run_stage(request: StageRequest) -> StageResult:
     lease = f"{found.folder}/{layout.LEASE}"
     with (
         stop_on_signals() as stop,
-        run.store.lease(lease, waiting=lambda holder: _say(f"{step.name}: waiting for {holder}")),
+        run.store.lease(lease, waiting=lambda holder: _say(f"{step.name}: waiting for {holder}"), check=stop.check),
     ):
         standings = Standings(run)
         found = _locate(run, step.name, standings)
         if found.state == "done" and not request.force:
             run.store.delete(f"{found.folder}/{layout.PARTIAL}")
             return _result(found, computed=False)
-        if request.force or found.problem is not None:
+        if (request.force and found.state == "done") or found.problem is not None:
             if found.problem is not None:
                 _say(f"{step.name}: {found.problem}; making it again")
             retract(run, found)

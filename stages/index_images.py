@@ -61,10 +61,10 @@ def index_images(context: Context) -> Outcome:
             for row in pool.map(lambda c: examine(folders[c.source], c, max_pixels=max_pixels), chunk):
                 found.append(row)
                 progress.advance()
-            if len(candidates) > CHUNK or context.stop.asked:
+                context.stop.check()
+            if len(candidates) > CHUNK:
                 context.run.store.write(context.partial(name), _encode_rows(found))
             rows.extend(found)
-            context.stop.check()
 
     photographs = [row for row in rows if isinstance(row, Photograph)]
     quarantined = [row for row in rows if isinstance(row, Quarantined)]

@@ -36,14 +36,15 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """The first signal asks, the second ends the process at once. Outside the main thread signals stay as they are."""
+    """The first signal asks, a second Ctrl-C ends at once. Outside the main thread signals stay as they are."""
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
 
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        if request.asked:
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        # Job managers signal a process and its parent, so a second SIGTERM says nothing new.
+        if request.asked and number == signal.SIGINT:
             os._exit(EXIT_INTERRUPTED)
         request.ask()
 

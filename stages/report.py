@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from schemas.plan import Step
 from stages.metrics_log import read_metrics
 from storage import layout
-from storage.artifacts import Standing, Standings
+from storage.artifacts import Standing, Standings, fingerprint
 from storage.run import Run
 
 CURVES = (
@@ -25,6 +25,8 @@ CURVES = (
     ("projection_std", "std of projections × √dimension", "1 is spread out, below 0.3 is collapse"),
     ("orphans", "anchors without a positive", "share of all anchors"),
 )
+MOST_POINTS = 2000
+"""Of one stage in one curve: more is not seen, and makes a page of many megabytes."""
 _TRAINING = ("warm-up", "train")
 
 
@@ -47,6 +49,7 @@ def write_report(run: Run) -> str:
             run=run.store.url,
             record=run.record,
             standings=standings,
+            fingerprint=fingerprint(standings),
             cycles=[found.step.cycle for found in evaluations],
             metrics=_metrics_table(run, evaluations),
             rows=_pictures(run, evaluations),
@@ -113,6 +116,7 @@ def _plot(series: list[tuple[Step, list[dict[str, float]]]], name: str) -> str |
     drawn = False
     for step, values in series:
         # A step at which a loss was not computed leaves a gap in its curve.
+        values = values[:: -(-len(values) // MOST_POINTS) or 1]
         heights = [value.get(name, math.nan) for value in values]
         if not all(math.isnan(height) for height in heights):
             steps = [value["step"] for value in values]

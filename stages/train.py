@@ -2,6 +2,7 @@
 
 from cyborgs.augmentation.dataset import Batch, Regions, ViewDataset
 from cyborgs.training.pretraining import Metrics
+from schemas.digests import digest_json
 from stages.build import build_augmentation, build_contrast, build_network, build_pretraining, joins_vmf
 from stages.checkpoint import read_checkpoint, write_checkpoint
 from stages.context import Context, Outcome
@@ -15,7 +16,7 @@ def train(context: Context) -> Outcome:
     config = context.config
     photographs, reader = context.photographs()
     masks = context.input("masks")
-    labels = pack_masks(masks.path(layout.MASKS), content=masks.manifest.content)
+    labels = pack_masks(masks.path(layout.MASKS), name=digest_json([context.run.store.url, context.key]))
     per_epoch = count_steps(context, len(photographs))
     pretraining = build_pretraining(config, build_network(config), steps_per_epoch=per_epoch, device=context.device)
     read_checkpoint(context.input("checkpoint"), pretraining, step=context.step.first_epoch * per_epoch)

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from schemas.artifacts import FileEntry, Manifest, Provenance
-from schemas.digests import digest_bytes
+from schemas.digests import digest_bytes, digest_json
 from schemas.errors import DamagedArtifactError, RunError
 from schemas.plan import Step, artifact_key, find_step, ingredients, plan
 from schemas.stages import StageName
@@ -38,25 +38,30 @@ class Standings:
     run: Run
     _known: dict[str, Standing] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self._steps = {step.name: step for step in plan(self.run.config)}
+
     def all(self) -> list[Standing]:
         """Every step of the plan, in order."""
-        return [self.of(step) for step in plan(self.run.config)]
+        return [self.of(step) for step in self._steps.values()]
 
     def of(self, step: Step) -> Standing:
-        """One step, looking at those it depends on first."""
-        if step.name not in self._known:
-            self._known[step.name] = self._look(step)
+        """One step, looking at those before it first: the plan's order has inputs before what reads them."""
+        for each in self._steps.values():
+            if step.name in self._known:
+                break
+            if each.name not in self._known:
+                self._known[each.name] = self._look(each)
         return self._known[step.name]
 
     def input(self, name: str) -> Standing:
         """The step of that name."""
-        by_name = {step.name: step for step in plan(self.run.config)}
-        return self.of(by_name[name])
+        return self.of(self._steps[name])
 
     def _look(self, step: Step) -> Standing:
         contents = {}
         for role, name in step.inputs:
-            before = self.input(name)
+            before = self._known[name]
             if before.manifest is None:
                 return Standing(step, "pending", None, None, None)
             contents[role] = before.manifest.content
@@ -111,7 +116,7 @@ def load_artifact(run: Run, found: Standing) -> Artifact:
 
     Raises:
         RunError: the step is not done.
-        DamagedArtifactError: a file is not what the manifest says. The manifest is set aside, so that the
+        DamagedArtifactError: a file is not what the manifest says. The manifest is taken back, so that the
             next `cyborgs run` makes the artifact again.
     """
     if found.manifest is None or found.folder is None:
@@ -123,12 +128,28 @@ def load_artifact(run: Run, found: Standing) -> Artifact:
         except FileNotFoundError:
             whole = False
         if not whole:
-            retract(run, found)
+            # The manifest alone: what else stands there is made again over it, or is somebody's work just now.
+            run.store.delete(f"{found.folder}/{layout.MANIFEST}")
             raise DamagedArtifactError(
                 f"{run.store.url}/{path} is damaged; {found.step.name} is pending now: "
                 "give the same command again to repair it"
             )
     return Artifact(run, found.folder, found.manifest)
+
+
+def fingerprint(standings: list[Standing]) -> str:
+    """Digest of which artifacts are done; a report carries the one it was made from."""
+    return digest_json([found.key for found in standings if found.state == "done"])
+
+
+def tidy(run: Run) -> None:
+    """What a kill right after a commit leaves undone: point people at today's masks, drop superfluous partial work."""
+    for found in Standings(run).all():
+        if found.state != "done":
+            continue
+        run.store.delete(f"{found.folder}/{layout.PARTIAL}")
+        if found.step.stage == "bootstrap-masks" and found.step.cycle is not None:
+            run.store.point(layout.masks_pointer(found.step.cycle), f"{found.folder}/{layout.MASKS}")
 
 
 def retract(run: Run, found: Standing) -> None:

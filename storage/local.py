@@ -113,7 +113,13 @@ class LocalStore(Store):
         aside.replace(link)
 
     @contextmanager
-    def lease(self, path: str, *, waiting: Callable[[str], None] | None = None) -> Iterator[None]:
+    def lease(
+        self,
+        path: str,
+        *,
+        waiting: Callable[[str], None] | None = None,
+        check: Callable[[], None] | None = None,
+    ) -> Iterator[None]:
         final = self._resolve(path)
         _make_folder(final.parent)
         told = False
@@ -121,6 +127,8 @@ class LocalStore(Store):
             if not told and waiting is not None:
                 waiting(_holder(final))
             told = True
+            if check is not None:
+                check()
             time.sleep(_POLL_SECONDS)
         try:
             os.truncate(descriptor, 0)

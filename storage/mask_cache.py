@@ -1,5 +1,6 @@
 """A packed, memory-mapped copy of a mask store: a training sample costs a numpy slice, not a Zarr read."""
 
+import os
 import uuid
 from pathlib import Path
 
@@ -36,20 +37,27 @@ class PackedMasks:
         """Delete the copy; whoever has it open keeps it."""
         self._data = None
         Path(self._file).unlink(missing_ok=True)
+        Path(self._file).with_suffix(".shapes.npy").unlink(missing_ok=True)
 
 
-def pack_masks(store: Path, *, content: str) -> PackedMasks:
-    """Copy a mask store into the cache, checksums checked, or take the copy that is there.
+def _is_whole(file: Path, table: Path) -> bool:
+    if not (file.exists() and table.exists()):
+        return False
+    return file.stat().st_size == int(np.load(table).astype(np.int64).prod(axis=1).sum())
+
+
+def pack_masks(store: Path, *, name: str) -> PackedMasks:
+    """Copy a mask store into the cache, checksums checked, or take the whole copy that is there.
 
     Args:
-        content: the store's content digest, which names the copy.
+        name: of the copy; its own for every run and step, for who made it removes it.
 
     Raises:
         DamagedArtifactError: a row of the store is damaged.
     """
     folder = cache_folder() / "masks"
-    file, table = folder / f"{content}.labels", folder / f"{content}.shapes.npy"
-    if not (file.exists() and table.exists()):
+    file, table = folder / f"{name}.labels", folder / f"{name}.shapes.npy"
+    if not _is_whole(file, table):
         folder.mkdir(parents=True, exist_ok=True)
         shapes = np.zeros((count_rows(store), 2), np.uint16)
         aside = folder / f".partial-{uuid.uuid4().hex}"
@@ -58,6 +66,8 @@ def pack_masks(store: Path, *, content: str) -> PackedMasks:
                 for row, masks in read_rows(store):
                     shapes[row] = masks.labels.shape
                     out.write(masks.labels.tobytes())
+                out.flush()
+                os.fsync(out.fileno())
             aside.replace(file)
             with aside.open("wb") as out:
                 np.save(out, shapes)

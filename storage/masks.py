@@ -93,6 +93,11 @@ def write_shard(path: Path, first_row: int, shard: list[MaskRow]) -> None:
         _array(group, "checksum")[rows] = np.array([checksum(row) for row in shard], np.uint32)
 
 
+def shard_files(number: int) -> list[str]:
+    """What one shard consists of, below the store: a file or a folder for each array."""
+    return [f"{name}/c/{number}" for name in ("labels", *COLUMNS)]
+
+
 def pad_to(labels: Labels, height: int, width: int) -> Labels:
     """(h, w) -> (height, width), repeating the last row and column."""
     h, w = labels.shape

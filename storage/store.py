@@ -58,9 +58,16 @@ class Store(ABC):
         """Let `path` lead to `target` for people who look, where the backend can; never needed to read a run."""
 
     @abstractmethod
-    def lease(self, path: str, *, waiting: Callable[[str], None] | None = None) -> AbstractContextManager[None]:
+    def lease(
+        self,
+        path: str,
+        *,
+        waiting: Callable[[str], None] | None = None,
+        check: Callable[[], None] | None = None,
+    ) -> AbstractContextManager[None]:
         """Hold `path` alone. While another holds it, wait, telling `waiting` once who does.
 
+        `check` is called again and again while waiting, and ends it by raising.
         It saves work only: what stands under a key is deterministic and manifests are create-only.
         """
 

@@ -3,6 +3,7 @@
 Axes: V views (pairs of view 1, view 2), S the crop side, G the region grid, R sampled regions.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -129,6 +130,8 @@ def view_loader(dataset: ViewDataset, sampler: StepSampler, *, workers: int, pin
     if not workers:
         return DataLoader(dataset, batch_sampler=sampler, pin_memory=pin_memory)
     # A forked copy of a process that has threads can hang; the fork server has none.
+    # It starts by itself: a folder of the user's must not shadow ours there either.
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
     context = torch.multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["cyborgs.augmentation.dataset"])
     return DataLoader(

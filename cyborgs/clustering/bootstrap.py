@@ -21,6 +21,9 @@ from cyborgs.networks.backbone import Backbone
 from cyborgs.networks.fusion import unit_features
 from cyborgs.random_streams import stream
 
+COARSEST_STRIDE = 32
+"""Pixels per cell of a ResNet's last layer."""
+
 
 @dataclass(frozen=True)
 class GroupMasks:
@@ -119,5 +122,7 @@ def with_fresh_statistics(
             module.momentum = None
     fresh.train()
     for group in groups:
-        photograph_features(fresh, group, layers, bfloat16=bfloat16)
+        # A map of a single cell has no variance.
+        usable = [photograph for photograph in group if max(photograph.size) > COARSEST_STRIDE]
+        photograph_features(fresh, usable, layers, bfloat16=bfloat16)
     return fresh.eval()

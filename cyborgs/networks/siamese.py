@@ -100,7 +100,8 @@ class SiameseNetwork(nn.Module):
             ValueError: names or shapes do not fit the architecture.
         """
         expected = self.online.backbone.state_dict()
-        missing = sorted(set(expected) - set(backbone))
+        # Files older than batch-norm's step counter lack it, and nothing here reads it.
+        missing = sorted(n for n in set(expected) - set(backbone) if not n.endswith("num_batches_tracked"))
         unknown = sorted(set(backbone) - set(expected))
         if missing or unknown:
             raise ValueError(f"missing {missing[:3]}, unknown {unknown[:3]}: not weights of this architecture")
@@ -109,5 +110,5 @@ class SiameseNetwork(nn.Module):
                 raise ValueError(
                     f"{name} has shape {tuple(tensor.shape)}, this architecture has {tuple(expected[name].shape)}"
                 )
-        self.online.backbone.load_state_dict(backbone)
-        self.target.backbone.load_state_dict(backbone)
+        self.online.backbone.load_state_dict(expected | backbone)
+        self.target.backbone.load_state_dict(expected | backbone)

@@ -36,8 +36,11 @@ def launch(request: StageRequest) -> None:
         code = child.wait()
     # Ctrl-C arrives as KeyboardInterrupt, SIGTERM under Prefect as an exception of its own.
     except BaseException as reason:
-        code = stop(child)
-        raise PreemptedError(f"{name}: stopped; what was done is saved") from reason
+        saved = stop(child) in (0, EXIT_PREEMPTED)
+        what = (
+            "what was done is saved" if saved else "it was killed before it could save, and goes on from its last save"
+        )
+        raise PreemptedError(f"{name}: stopped; {what}") from reason
     if code == EXIT_PREEMPTED:
         raise PreemptedError(f"{name}: stopped; what was done is saved")
     if code < 0:

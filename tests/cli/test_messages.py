@@ -171,7 +171,7 @@ def test_a_fault_of_ours_is_one_line_and_exit_code_1(
         ("run c --set a=1 b=2 --data A B C", "run c --set a=1 --set b=2 --data A --data B --data C"),
         ("run c --data A --data B C", "run c --data A --data B --data C"),
         ("run c --run R extra", "run c --run R extra"),
-        ("run --data=A B", "run --data=A B"),
+        ("run --data=A B", "run --data=A --data B"),
         ("status R", "status R"),
     ],
 )

@@ -156,3 +156,17 @@ def wait_for(condition: "object", process: "subprocess.Popen[str] | None", *, se
             pytest.fail(f"ended with {process.returncode} before it could be disturbed:\n{said}")
         assert time.monotonic() < deadline, "nothing happened in time"
         time.sleep(0.005)
+
+
+def test_data_given_goes_before_the_data_of_the_config(tmp_path: Path, photographs: Path, tiny_config: Path) -> None:
+    """From the command through the flow: photographs of the config are not taken in place of those asked for."""
+    config = tmp_path / "with-data.yaml"
+    config.write_text(tiny_config.read_text().replace("placement: {", "placement: {data: [demo-tiles], "))
+    command = [*CYBORGS, "run", str(config), "--data", str(photographs), "--run", str(tmp_path / "run")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    wait_for(lambda: any((tmp_path / "run" / "index").glob("*/manifest.json")), process)
+    process.terminate()
+    process.communicate(timeout=60)
+    run_now = open_run(str(tmp_path / "run"))
+    assert run_now.record.data == (str(photographs),)
+    assert Standings(run_now).all()[0].state == "done"

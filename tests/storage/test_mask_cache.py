@@ -27,11 +27,11 @@ def assert_equals_the_store(packed: PackedMasks, rows: list[MaskRow]) -> None:
 
 
 def test_it_equals_the_store(store: Path) -> None:
-    assert_equals_the_store(pack_masks(store, content="c"), mask_rows())
+    assert_equals_the_store(pack_masks(store, name="c"), mask_rows())
 
 
 def test_it_survives_pickling_before_and_after_first_use(store: Path) -> None:
-    packed = pack_masks(store, content="c")
+    packed = pack_masks(store, name="c")
     assert_equals_the_store(pickle.loads(pickle.dumps(packed)), mask_rows())
     unused = pickle.dumps(packed)
     packed(3)
@@ -41,34 +41,34 @@ def test_it_survives_pickling_before_and_after_first_use(store: Path) -> None:
 
 
 def test_another_process_reads_the_same(store: Path) -> None:
-    packed = pack_masks(store, content="c")
+    packed = pack_masks(store, name="c")
     packed(0)
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         np.testing.assert_array_equal(pool.submit(packed, 7).result(), mask_rows()[7].labels)
 
 
 def test_the_copy_that_is_there_is_taken(store: Path) -> None:
-    pack_masks(store, content="c")
+    pack_masks(store, name="c")
     store.rename(store.with_name("gone.zarr"))
-    assert_equals_the_store(pack_masks(store, content="c"), mask_rows())
+    assert_equals_the_store(pack_masks(store, name="c"), mask_rows())
 
 
 def test_other_content_is_another_copy(store: Path, tmp_path: Path) -> None:
-    pack_masks(store, content="c")
+    pack_masks(store, name="c")
     others = list(reversed(mask_rows()))
-    assert_equals_the_store(pack_masks(write_store(tmp_path / "2.zarr", others), content="d"), others)
-    assert_equals_the_store(pack_masks(store, content="c"), mask_rows())
+    assert_equals_the_store(pack_masks(write_store(tmp_path / "2.zarr", others), name="d"), others)
+    assert_equals_the_store(pack_masks(store, name="c"), mask_rows())
 
 
 def test_it_lies_in_the_cache_and_can_be_removed(store: Path, cache: Path) -> None:
     before = set(store.rglob("*"))
-    packed = pack_masks(store, content="c")
+    packed = pack_masks(store, name="c")
     assert set(store.rglob("*")) == before
     size = sum(masks.labels.size for masks in mask_rows())
     assert size in [path.stat().st_size for path in (cache / "masks").iterdir()], "one byte a cell"
     packed.remove()
     assert size not in [path.stat().st_size for path in (cache / "masks").iterdir()]
-    assert_equals_the_store(pack_masks(store, content="c"), mask_rows())
+    assert_equals_the_store(pack_masks(store, name="c"), mask_rows())
 
 
 def test_a_damaged_store_is_not_packed(store: Path, cache: Path) -> None:
@@ -77,5 +77,5 @@ def test_a_damaged_store_is_not_packed(store: Path, cache: Path) -> None:
     damaged[3] ^= 1
     file.write_bytes(damaged)
     with pytest.raises(DamagedArtifactError, match=f"rows 16 to {ROWS - 1}"):
-        pack_masks(store, content="c")
+        pack_masks(store, name="c")
     assert list((cache / "masks").iterdir()) == [], "half a copy was left"

@@ -1,7 +1,9 @@
 """`cyborgs run`: prepare, and where something is left to do run the flow on Prefect's embedded server."""
 
+import functools
 import os
 import signal
+import subprocess
 import sys
 import warnings
 from types import FrameType
@@ -48,6 +50,15 @@ def run_pipeline(config: str, *, data: list[str], url: str | None, assignments: 
     return 0
 
 
+class _OwnSession:
+    """The module `subprocess`, with children in a session of their own."""
+
+    Popen = staticmethod(functools.partial(subprocess.Popen, start_new_session=True))
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(subprocess, name)
+
+
 def _terminate(_number: int, _frame: FrameType | None) -> None:
     """SIGTERM outside of any stage: leave in good order, so that the embedded server ends too."""
     raise PreemptedError("stopped between two stages")
@@ -58,8 +69,12 @@ def _run_flow(config: str, assignments: list[str], run: Run) -> list[str]:
         os.environ.setdefault(name, value)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Prefect's own dependencies; nothing a user can mend
+        from prefect.server.api import server
+
         from flows.cyborgs import cyborgs
 
+        # Ctrl-C signals all of the terminal's process group: the embedded server has to outlive the stop.
+        vars(server)["subprocess"] = _OwnSession()
         return cyborgs(config=config, set=assignments, data=list(run.record.data), run=run.store.url)
 
 

@@ -19,7 +19,7 @@ def print_plan(name: str, config: RunConfig) -> None:
         f"{schedule.epochs} epochs, {config.optimization.batch_size} photographs a step"
     )
     _print_table(
-        ("stage", "epochs", "loss"),
+        ("stage", "epochs from 0", "loss"),
         [(step.name, _epochs(step), _loss(config, step)) for step in plan(config)],
     )
 
@@ -39,20 +39,32 @@ def print_status(run: Run) -> None:
     record = run.record
     print(f"{run.store.url}: {record.name}, {record.photographs} photographs from {', '.join(record.data)}")
     standings = Standings(run).all()
-    _print_table(("stage", "state", "made", "took", "figures"), [_status_row(found) for found in standings])
+    _print_table(("stage", "state", "made", "took", "figures"), [_status_row(run, found) for found in standings])
     done = sum(found.state == "done" for found in standings)
     print(f"{done} of {len(standings)} stages done")
     if run.store.size(layout.REPORT) is not None:
         print(f"report: {run.store.url}/{layout.REPORT}")
 
 
-def _status_row(found: Standing) -> tuple[str, ...]:
+def _status_row(run: Run, found: Standing) -> tuple[str, ...]:
     manifest = found.manifest
     if manifest is None:
-        return found.step.name, found.state, "", "", found.problem or ""
+        holder = run.store.holder(f"{found.folder}/{layout.LEASE}") if found.folder is not None else None
+        state = "running" if holder is not None else found.state
+        return found.step.name, state, "", "", found.problem or _reached(run, found, holder)
     figures = "  ".join(f"{name} {value}" for name, value in manifest.summary.items())
     made = manifest.provenance.created.replace("T", " ").removesuffix("+00:00")
     return found.step.name, found.state, made, f"{manifest.provenance.seconds:.1f} s", figures
+
+
+def _reached(run: Run, found: Standing, holder: str | None) -> str:
+    """The last line that a stage logged, and who is at it."""
+    from stages.metrics_log import last_metrics
+
+    figures = []
+    if found.key is not None:
+        figures = [f"{name} {value}" for name, value in last_metrics(run, found.step, found.key).items()]
+    return "  ".join([*figures, f"({holder})"] if holder else figures)
 
 
 def _epochs(step: Step) -> str:

@@ -15,6 +15,7 @@ from storage.artifacts import Standings
 from storage.demo_tiles import DEMO_TILES
 from storage.photographs import (
     Candidate,
+    Limits,
     expand,
     file_digest,
     inspect,
@@ -117,9 +118,10 @@ def _new_record(config: RunConfig, *, name: str, data: tuple[str, ...]) -> RunRe
     if not data:
         raise DataError("no photographs given: add --data FOLDER")
     data = tuple(_absolute(source) for source in data)
+    _check_given_once(data)
     candidates = list_candidates(data)
     _check_fills_a_batch(len(candidates), config, where=f"--data {' '.join(data)}")
-    _check_one_decodes(data, candidates, max_pixels=int(config.index.max_megapixels * 1e6))
+    _check_one_decodes(data, candidates, Limits.of(config.index))
     start, digest = _find_start(config)
     config = _pin_numerics(config)
     pins = {"photographs": listing_digest(candidates)} | ({"start": digest} if digest else {})
@@ -133,6 +135,15 @@ def _new_record(config: RunConfig, *, name: str, data: tuple[str, ...]) -> RunRe
         photographs=len(candidates),
         created=provenance(),
     )
+
+
+def _check_given_once(data: tuple[str, ...]) -> None:
+    seen: set[str] = set()
+    for source in data:
+        real = os.path.realpath(source)
+        if real in seen:
+            raise DataError(f"--data {source}: given twice, its photographs would count twice; leave one out")
+        seen.add(real)
 
 
 def _check_fills_a_batch(photographs: int, config: RunConfig, *, where: str) -> None:
@@ -153,12 +164,12 @@ def _absolute(source: str) -> str:
     return str(expand(source).absolute())
 
 
-def _check_one_decodes(data: tuple[str, ...], candidates: list[Candidate], *, max_pixels: int) -> None:
+def _check_one_decodes(data: tuple[str, ...], candidates: list[Candidate], limits: Limits) -> None:
     folders = [source_folder(source) for source in data]
     reason = ""
     for candidate in candidates:
         try:
-            inspect((folders[candidate.source] / candidate.key).read_bytes(), max_pixels=max_pixels)
+            inspect((folders[candidate.source] / candidate.key).read_bytes(), limits)
         except (DataError, OSError) as error:
             reason = reason or f"{candidate.key}: {error}"
         else:

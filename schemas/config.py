@@ -45,6 +45,8 @@ class IndexConfig(Settings):
 
     max_broken_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.01
     """Share of photographs that may be broken before the run stops; those few are quarantined and listed."""
+    min_side: Annotated[int, Field(ge=1)] = 32
+    """Photographs whose shorter side has fewer pixels are quarantined: thumbnails and tracking pixels."""
     max_megapixels: Annotated[float, Field(gt=0)] = 179.0
     """Photographs with more million pixels than this are quarantined unread (decompression bombs)."""
 

@@ -83,7 +83,7 @@ def run_epochs(
                 metrics = _numbers(taken)
                 _check_finite(context, metrics, done)
                 context.metrics.write(done, {"epoch": epoch, **metrics})
-                progress.advance(loss=metrics["loss"], epoch=f"{epoch + 1}/{config.schedule.epochs}")
+                progress.advance(loss=metrics["loss"], epoch=str(epoch))
             else:
                 progress.advance()
             if done % per_epoch == 0:

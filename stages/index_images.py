@@ -1,6 +1,7 @@
 """`index-images`: find the photographs, decode each once, quarantine what does not, and fix the dataset's order."""
 
 import json
+import math
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from storage import layout
 from storage.index import Photograph, Quarantined, content_digest, encode_photographs, encode_quarantine
 from storage.photographs import (
     Candidate,
+    Limits,
     encode_key,
     inspect,
     list_candidates,
@@ -44,7 +46,7 @@ def index_images(context: Context) -> Outcome:
             f"({len(candidates)} now, {record.photographs} then); start a new run for them, or put them back"
         )
     folders = [source_folder(source) for source in record.data]
-    max_pixels = int(config.index.max_megapixels * 1e6)
+    limits = Limits.of(config.index)
     rows: list[Row] = []
     with (
         Progress(context.step.name, total=len(candidates), unit="photograph") as progress,
@@ -58,7 +60,7 @@ def index_images(context: Context) -> Outcome:
                 progress.advance(len(chunk))
                 continue
             found: list[Row] = []
-            for row in pool.map(lambda c: examine(folders[c.source], c, max_pixels=max_pixels), chunk):
+            for row in pool.map(lambda c: examine(folders[c.source], c, limits), chunk):
                 found.append(row)
                 progress.advance()
                 context.stop.check()
@@ -85,11 +87,11 @@ def index_images(context: Context) -> Outcome:
     )
 
 
-def examine(folder: Path, candidate: Candidate, *, max_pixels: int) -> Row:
+def examine(folder: Path, candidate: Candidate, limits: Limits) -> Row:
     """Decode a file fully: a row of the images table, or of the quarantine list with the reason."""
     try:
         data = (folder / candidate.key).read_bytes()
-        header = inspect(data, max_pixels=max_pixels)
+        header = inspect(data, limits)
     except DataError as error:
         return Quarantined(candidate.source, candidate.key, str(error))
     except OSError as error:
@@ -108,10 +110,12 @@ def examine(folder: Path, candidate: Candidate, *, max_pixels: int) -> Row:
 def _check_share(quarantined: list[Quarantined], total: int, *, allowed: float) -> None:
     if len(quarantined) == total:
         raise DataError(f"none of {total} photographs can be read; {_examples(quarantined)}")
-    if len(quarantined) > allowed * total:
+    share = len(quarantined) / total
+    if share > allowed:
         raise DataError(
             f"{len(quarantined)} of {total} photographs are broken, more than {allowed:.0%} "
-            f"(index.max_broken_fraction): mend or remove them, or raise it; {_examples(quarantined)}"
+            f"(index.max_broken_fraction): {_examples(quarantined)}. Mend or remove them, "
+            f"or leave them out with --set index.max_broken_fraction={math.ceil(1e4 * share) / 1e4:g}"
         )
 
 

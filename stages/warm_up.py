@@ -44,4 +44,4 @@ def _take_start_weights(context: Context, network: SiameseNetwork) -> None:
     try:
         network.start_from(read_start_weights(Path(path)))
     except ValueError as error:
-        raise ConfigError(f"network.start {path} for {context.config.network.architecture}: {error}") from None
+        raise ConfigError(f"network.start {path}, for {context.config.network.architecture}: {error}") from None

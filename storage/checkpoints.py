@@ -53,7 +53,7 @@ def read_start_weights(path: Path) -> dict[str, Tensor]:
     """A torchvision state dict from a .safetensors or torch file, without running code from it.
 
     Raises:
-        ConfigError: the file is not a flat mapping of names to tensors.
+        ConfigError: the file is not a flat mapping of names to tensors; the message leaves the path to the caller.
     """
     try:
         if path.suffix == ".safetensors":
@@ -62,14 +62,19 @@ def read_start_weights(path: Path) -> dict[str, Tensor]:
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     # weights_only refuses by UnpicklingError, which pickle derives from Exception directly.
     except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, EOFError) as error:
-        raise ConfigError(f"network.start {path}: cannot be read: {_first_line(error)}") from error
+        raise ConfigError(f"cannot be read: {_first_line(error)}") from error
     except Exception as error:
-        raise ConfigError(f"network.start {path}: not a plain file of weights: {_first_line(error)}") from error
+        raise ConfigError(
+            "holds objects besides tensors, which is never unpickled here; save weights alone: "
+            "torch.save(model.state_dict(), FILE)"
+        ) from error
     if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
         loaded = loaded["state_dict"]
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise ConfigError(f"network.start {path}: expected a state dict, names to tensors")
-    return {name: tensor for name, tensor in loaded.items() if not name.startswith("fc.")}
+        raise ConfigError("expected a state dict, names to tensors")
+    # Wrapped in DistributedDataParallel when it was saved.
+    plain = {name.removeprefix("module."): tensor for name, tensor in loaded.items()}
+    return {name: tensor for name, tensor in plain.items() if not name.startswith("fc.")}
 
 
 def _first_line(error: Exception) -> str:

@@ -138,6 +138,19 @@ class LocalStore(Store):
             final.unlink(missing_ok=True)
             os.close(descriptor)
 
+    def holder(self, path: str) -> str | None:
+        try:
+            descriptor = os.open(self._resolve(path), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _holder(self._resolve(path))
+        finally:
+            os.close(descriptor)
+        return None
+
 
 def _try_lock(path: Path) -> int | None:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

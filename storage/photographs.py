@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from schemas.config import IndexConfig
 from schemas.digests import digest_bytes, digest_json
 from schemas.errors import DataError, PhotographChangedError
 from storage.coco import annotated_photographs, photograph_folder
@@ -41,6 +42,20 @@ class Candidate:
     key: str
     """Path below that source, with forward slashes."""
     bytes: int
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Sizes that a photograph may have."""
+
+    min_side: int = 1
+    """Pixels of the shorter side."""
+    max_megapixels: float = 179.0
+
+    @classmethod
+    def of(cls, config: IndexConfig) -> "Limits":
+        """As a run has them."""
+        return cls(config.min_side, config.max_megapixels)
 
 
 @dataclass(frozen=True)
@@ -104,15 +119,17 @@ def listing_digest(candidates: list[Candidate]) -> str:
     return digest_json([[c.source, encode_key(c.key), c.bytes] for c in candidates])
 
 
-def inspect(data: bytes, *, max_pixels: int) -> Header:
+def inspect(data: bytes, limits: Limits) -> Header:
     """Size and orientation of an encoded photograph, which is decoded to its end to see that it can be.
 
     Raises:
-        DataError: it is not a photograph, does not decode, or has more than `max_pixels`.
+        DataError: it is not a photograph, does not decode, or is out of `limits`.
     """
     with _open(data) as image, _decoding():
-        if image.width * image.height > max_pixels:
+        if image.width * image.height > limits.max_megapixels * 1e6:
             raise DataError(f"{image.width} x {image.height} pixels is more than index.max_megapixels allows")
+        if min(image.width, image.height) < limits.min_side:
+            raise DataError(f"{image.width} x {image.height} pixels is less than index.min_side asks for")
         image.load()
         orientation = int(image.getexif().get(_ORIENTATION_TAG, 1))
         turned = orientation in _TRANSPOSED

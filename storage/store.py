@@ -71,6 +71,10 @@ class Store(ABC):
         It saves work only: what stands under a key is deterministic and manifests are create-only.
         """
 
+    @abstractmethod
+    def holder(self, path: str) -> str | None:
+        """Who holds that lease now, as far as can be seen; None when nobody does."""
+
 
 def open_store(url: str) -> Store:
     """The store behind a path or URL.

@@ -31,18 +31,16 @@ def launch(request: StageRequest) -> None:
         StageFailedError: it ended without its artifact; its own message has been printed.
     """
     name = step_name(request.stage, request.cycle)
+    print(f"{name}: starting", file=sys.stderr, flush=True)
     child = subprocess.Popen(command(request), start_new_session=True, stdin=subprocess.DEVNULL)
     try:
         code = child.wait()
     # Ctrl-C arrives as KeyboardInterrupt, SIGTERM under Prefect as an exception of its own.
     except BaseException as reason:
         saved = stop(child) in (0, EXIT_PREEMPTED)
-        what = (
-            "what was done is saved" if saved else "it was killed before it could save, and goes on from its last save"
-        )
-        raise PreemptedError(f"{name}: stopped; {what}") from reason
+        raise PreemptedError(f"{name}: stopped" + ("" if saved else " before it could save")) from reason
     if code == EXIT_PREEMPTED:
-        raise PreemptedError(f"{name}: stopped; what was done is saved")
+        raise PreemptedError(f"{name}: stopped")
     if code < 0:
         raise StageFailedError(f"{name}: ended by {signal.Signals(-code).name}; the same command goes on from there")
     if code:

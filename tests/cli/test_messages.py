@@ -48,6 +48,7 @@ MISTAKES: list[tuple[list[str], list[str]]] = [
     ([*RUN, "list.json"], ["list.json", "image 0", "../x.png"]),
     ([*RUN, "good", "missing"], ["missing", "no such folder"]),
     ([*RUN, "~nobody-of-that-name/photographs"], ["~nobody-of-that-name"]),
+    ([*RUN, "good", "./good"], ["good", "given twice"]),
     ([*RUN[:-1]], ["--data"]),
     ([*RUN, "good", "--set", "train.temprature=1"], ["train.temprature", "train.temperature"]),
     ([*RUN, "good", "--set", "masks.clusters=[2,300]"], ["masks.clusters", "300", "256"]),

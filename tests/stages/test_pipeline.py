@@ -9,7 +9,7 @@ import torch
 import torchvision
 import zarr
 
-from schemas.errors import PreemptedError, RunError
+from schemas.errors import ConfigError, PreemptedError, RunError
 from schemas.plan import find_step
 from schemas.stages import StageRequest
 from stages import bootstrap_masks, epochs
@@ -248,7 +248,8 @@ def test_start_from_another_run_and_from_a_state_dict(
     found = standing(open_run(str(finished)), "train", 1)
     expected = decode_tensors((finished / str(found.folder) / layout.MODEL).read_bytes())[0]
     network = torchvision.models.resnet18()
-    torch.save({**network.state_dict(), **expected}, tmp_path / "weights.pth")
+    whole = {f"module.{name}": tensor for name, tensor in {**network.state_dict(), **expected}.items()}
+    torch.save(whole, tmp_path / "weights.pth")
     for number, start in enumerate((finished, tmp_path / "weights.pth")):
         url = tmp_path / f"start-{number}"
         run = prepare(url, tiny_config, photographs, f"network.start={start}", "schedule.warmup_epochs=0")
@@ -259,6 +260,31 @@ def test_start_from_another_run_and_from_a_state_dict(
         given = decode_tensors((url / str(folder) / layout.MODEL).read_bytes())[0]
         assert given.keys() == expected.keys()
         assert all(given[name].equal(expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"no weights", r"resnet18: (cannot be read|holds objects)"),
+        ({"model": torch.nn.Linear(2, 2)}, r"resnet18: holds objects .*model\.state_dict\(\)"),
+        ({"epoch": 7}, "resnet18: expected a state dict"),
+        ({"conv2d.weight": torch.zeros(2)}, r"resnet18: missing .*unknown \['conv2d"),
+    ],
+    ids=["garbage", "model", "other", "names"],
+)
+def test_start_weights_that_do_not_fit_get_one_line(
+    content: object, said: str, tmp_path: Path, photographs: Path, tiny_config: Path
+) -> None:
+    start = tmp_path / "start.pth"
+    if isinstance(content, bytes):
+        start.write_bytes(content)
+    else:
+        torch.save(content, start)
+    prepare(tmp_path / "run", tiny_config, photographs, f"network.start={start}")
+    run_stage(StageRequest(run=str(tmp_path / "run"), stage="index-images"))
+    with pytest.raises(ConfigError, match=f"^network.start {start}, for {said}") as caught:
+        run_stage(StageRequest(run=str(tmp_path / "run"), stage="warm-up"))
+    assert "\n" not in str(caught.value)
 
 
 def test_checkpoints_inside_a_segment(tmp_path: Path, photographs: Path, tiny_config: Path) -> None:

@@ -49,7 +49,7 @@ def make_photographs(folder: Path, count: int) -> Path:
     """`count` PNG files in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
-        (folder / f"{number}.png").write_bytes(encoded(photograph(number)))
+        (folder / f"{number}.png").write_bytes(encoded(photograph(number, width=40, height=32)))
     return folder
 
 

@@ -1,5 +1,6 @@
 """What every place that can hold a run must do; each backend's test class inherits it and gives a `store`."""
 
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -158,6 +159,13 @@ class StoreContract:
         other.join(10)
         assert not other.is_alive()
         assert told[0].strip()
+
+    def test_who_holds_a_lease_can_be_seen_and_stays_its_holder(self, store: Store) -> None:
+        assert store.holder("f/lease") is None
+        with store.lease("f/lease"):
+            for _ in range(2):
+                assert str(os.getpid()) in (store.holder("f/lease") or "")
+        assert store.holder("f/lease") is None
 
     def test_a_lease_is_given_back_when_the_work_fails(self, store: Store) -> None:
         with pytest.raises(ZeroDivisionError), store.lease("f/lease"):

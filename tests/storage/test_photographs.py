@@ -13,6 +13,7 @@ from PIL import Image
 from schemas.digests import digest_bytes
 from schemas.errors import DataError, PhotographChangedError
 from storage.photographs import (
+    Limits,
     PhotographReader,
     decode,
     encode_key,
@@ -147,7 +148,7 @@ def test_every_orientation_is_turned_upright(orientation: int, suffix: str) -> N
     data = encoded(stored, suffix, exif=exif, **({"lossless": True} if suffix == "webp" else {}))
     upright = np.asarray(decode(data))
     np.testing.assert_array_equal(upright, UPRIGHT[orientation](np.asarray(stored)))
-    header = inspect(data, max_pixels=100)
+    header = inspect(data, Limits(max_megapixels=100e-6))
     assert (header.height, header.width) == upright.shape[:2]
     assert header.orientation == orientation
 
@@ -163,7 +164,10 @@ def test_a_jpeg_from_a_turned_camera_is_upright_too() -> None:
     assert grey.shape == (32, 16)
     assert grey[:15].max() < 64
     assert grey[17:].min() > 192
-    assert (inspect(data, max_pixels=512).height, inspect(data, max_pixels=512).width) == (32, 16)
+    assert (
+        inspect(data, Limits(max_megapixels=512e-6)).height,
+        inspect(data, Limits(max_megapixels=512e-6)).width,
+    ) == (32, 16)
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 77])
@@ -172,7 +176,7 @@ def test_an_orientation_that_does_not_exist_is_taken_for_upright(orientation: in
     exif[ORIENTATION] = orientation
     data = encoded(photograph(), exif=exif)
     np.testing.assert_array_equal(decode(data), photograph())
-    assert inspect(data, max_pixels=100).orientation == 1
+    assert inspect(data, Limits(max_megapixels=100e-6)).orientation == 1
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "RGB"])
@@ -209,7 +213,7 @@ def test_what_does_not_decode_is_a_data_error(name: str) -> None:
 @pytest.mark.parametrize("name", list(BROKEN))
 def test_a_header_is_read_or_refused_with_a_data_error(name: str) -> None:
     try:
-        header = inspect(BROKEN[name], max_pixels=2000)
+        header = inspect(BROKEN[name], Limits(max_megapixels=2000e-6))
     except DataError as error:
         assert "\n" not in str(error)
     else:
@@ -221,7 +225,7 @@ def test_broken_exif_never_escapes_as_another_error(content: bytes) -> None:
     data = encoded(photograph(), "webp", lossless=True, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0")
     start = data.index(b"MM\0*")
     data = data[:start] + content.ljust(14, b"\0")[:14] + data[start + 14 :]
-    for read in (decode, lambda encoded: inspect(encoded, max_pixels=100)):
+    for read in (decode, lambda encoded: inspect(encoded, Limits(max_megapixels=100e-6))):
         try:
             read(data)
         except DataError as error:
@@ -241,11 +245,18 @@ def png_of(width: int, height: int) -> bytes:
 @pytest.mark.parametrize(("width", "height"), [(11, 10), (20_000, 20_000)])
 def test_more_pixels_than_allowed_are_refused_unread(width: int, height: int) -> None:
     with pytest.raises(DataError, match=f"{width} x {height} pixels .*index.max_megapixels"):
-        inspect(png_of(width, height), max_pixels=100)
+        inspect(png_of(width, height), Limits(max_megapixels=100e-6))
+
+
+def test_less_than_the_smallest_side_is_refused() -> None:
+    limits = Limits(min_side=10)
+    assert inspect(encoded(photograph(width=12, height=10)), limits).height == 10
+    with pytest.raises(DataError, match=r"12 x 9 pixels .*index\.min_side"):
+        inspect(encoded(photograph(width=12, height=9)), limits)
 
 
 def test_as_many_pixels_as_allowed_are_read() -> None:
-    assert inspect(encoded(photograph(width=10, height=10)), max_pixels=100).width == 10
+    assert inspect(encoded(photograph(width=10, height=10)), Limits(max_megapixels=100e-6)).width == 10
 
 
 @pytest.mark.parametrize(("allowed", "side"), [(179, 10_000), (500, 20_000)])
@@ -255,7 +266,7 @@ def test_the_setting_alone_decides_what_is_too_large(allowed: int, side: int) ->
     The file has no pixels: it may be refused for that, and for nothing else.
     """
     try:
-        inspect(png_of(side, side), max_pixels=allowed * 10**6)
+        inspect(png_of(side, side), Limits(max_megapixels=allowed))
     except DataError as error:
         assert "limit" not in str(error)
         assert "bomb" not in str(error)
@@ -272,7 +283,7 @@ def test_the_reader_gives_the_pixels_of_its_row_also_after_pickling(tmp_path: Pa
     for each in (reader, pickle.loads(pickle.dumps(reader))):
         assert len(each) == 3
         for row in (2, 0, 1):
-            np.testing.assert_array_equal(each(row), photograph(row))
+            np.testing.assert_array_equal(each(row), photograph(row, width=40, height=32))
 
 
 def test_the_reader_looks_in_the_folder_of_the_rows_source(tmp_path: Path) -> None:

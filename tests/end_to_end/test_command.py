@@ -25,6 +25,11 @@ def run(arguments: list[str], *, cwd: Path | None = None, timeout: float = 300) 
     return subprocess.run(arguments, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)
 
 
+def listen_to_interrupts() -> None:
+    """A shell's background job, as these tests may be, ignores Ctrl-C, and so does all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_interrupted_run_goes_on_and_equals_an_undisturbed_one(
     tmp_path: Path, photographs: Path, tiny_config: Path
 ) -> None:
@@ -36,7 +41,12 @@ def test_interrupted_run_goes_on_and_equals_an_undisturbed_one(
         "--set", "placement.loader_workers=2",
     ]  # fmt: skip
     process = subprocess.Popen(
-        [*command, SAVE_OFTEN], cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
+        [*command, SAVE_OFTEN],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=listen_to_interrupts,
     )
     wait_for(lambda: any((tmp_path / "mine" / "warm-up").glob("*/partial/*")), process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to everybody in the group

@@ -5,16 +5,19 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 RUN ?= runs/demo
 
-.PHONY: demo test test-slow lint format clean
+.PHONY: demo test test-slow test-containers lint format clean
 
 demo: $(VENV)/.runtime  ## the whole alternation on a few photographs, in minutes
 	$(BIN)/cyborgs run demo --run $(RUN)
 
 test: $(VENV)/.dev  ## all quick tests
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not containers"
 
 test-slow: $(VENV)/.dev  ## a run of a few hundred photographs; needs CYBORGS_SAMPLE_DATA
 	$(BIN)/python -m pytest -m slow
+
+test-containers: $(VENV)/.dev  ## the image, compose and every failure of a container; gets an engine where there is none
+	PYTHON=$(BIN)/python tests/containers/run.sh
 
 lint: $(VENV)/.dev  ## style and types
 	$(BIN)/ruff check .

@@ -96,6 +96,17 @@ def stage(
     raise typer.Exit(execute(StageRequest(run=run, stage=known, cycle=cycle, force=force)))
 
 
+@app.command()
+def serve(
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="of the server, where none is given")] = 4200,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="flows at once; 1 keeps a GPU to one stage")] = 1,
+) -> None:
+    """Take up `prefect deployment run cyborgs/full` on this machine, without containers."""
+    from flows.serving import serve as serve_deployments
+
+    serve_deployments(port=port, limit=limit)
+
+
 @masks_app.command("path")
 def masks_path(
     run: RunArgument,

@@ -8,6 +8,7 @@ from schemas.config import RunConfig
 from schemas.plan import Step, plan
 from storage import layout
 from storage.artifacts import Standing, Standings
+from storage.heartbeat import read_heartbeat
 from storage.run import Run
 
 
@@ -58,13 +59,11 @@ def _status_row(run: Run, found: Standing) -> tuple[str, ...]:
 
 
 def _reached(run: Run, found: Standing, holder: str | None) -> str:
-    """The last line that a stage logged, and who is at it."""
-    from stages.metrics_log import last_metrics
-
-    figures = []
-    if found.key is not None:
-        figures = [f"{name} {value}" for name, value in last_metrics(run, found.step, found.key).items()]
-    return "  ".join([*figures, f"({holder})"] if holder else figures)
+    """How far a running stage is, and who is at it."""
+    if holder is None:
+        return ""
+    beat = read_heartbeat(run, found.step)
+    return f"{beat.position if beat else ''}  ({holder})".strip()
 
 
 def _epochs(step: Step) -> str:

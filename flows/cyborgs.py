@@ -2,30 +2,41 @@
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
 
 from flows.launching import run_step
-from flows.prepare import default_run, prepare_run
+from flows.page import show_results, watch_on_page
+from flows.prepare import default_run, locate_run, prepare_run
+from flows.stopping import as_prefect_ends
 from schemas.errors import PreemptedError, StageFailedError
-from schemas.loading import load_config
+from schemas.loading import change_config, load_config
 from schemas.plan import bootstrap_epochs
 from schemas.stages import StageName, StageRequest, StageResult
+from storage.run import Run, find_run
 
 
 @task(task_run_name="{stage}", cache_policy=NO_CACHE, persist_result=False)
 def phase(stage: StageName, run: str) -> StageResult:
     """A phase that happens once per run."""
-    return run_step(StageRequest(run=run, stage=stage))
+    request = StageRequest(run=run, stage=stage)
+    return run_step(request, watch_on_page(request))
 
 
 @task(task_run_name="{stage} cycle {cycle}", cache_policy=NO_CACHE, persist_result=False)
 def cycle_phase(stage: StageName, run: str, cycle: int) -> StageResult:
     """A phase of a cycle."""
-    return run_step(StageRequest(run=run, stage=stage, cycle=cycle))
+    request = StageRequest(run=run, stage=stage, cycle=cycle)
+    return run_step(request, watch_on_page(request))
 
 
-@flow(name="cyborgs", flow_run_name="cyborgs {config}", persist_result=False)
+def _name() -> str:
+    given = flow_run.parameters
+    return f"cyborgs {given.get('run') or given.get('config') or 'demo'}"
+
+
+@flow(name="cyborgs", flow_run_name=_name, persist_result=False)
 def cyborgs(
-    config: str = "demo",
+    config: str | None = None,
     set: list[str] | None = None,
     data: list[str] | None = None,
     run: str | None = None,
@@ -33,20 +44,32 @@ def cyborgs(
     """Pretrain a backbone on a folder of photographs; what is done already costs a look at its manifest.
 
     Args:
-        config: a name under configs/, or a YAML file.
-        set: settings to lay over it, such as `train.temperature=0.2`.
-        data: folders of photographs or COCO json files.
-        run: where the run is kept; the same again resumes.
+        config: A name under configs/ (demo, small, coco) or a YAML file. Left out: what the run was made with, and demo
+            for a new one.
+        set: Settings to lay over it, such as ["train.temperature=0.2"].
+        data: Folders of photographs or COCO json files, as the containers see them: below /data. Left out: where the
+            run has them from.
+        run: Where the run is kept: a name below CYBORGS_STORAGE, a path or a URL. The same again goes on where it
+            stopped. Left out: a folder named after the config.
 
     Returns:
         Evaluations that failed: they hang beside the path and do not stop it.
     """
-    settings = load_config(config, set or [])
-    url = prepare_run(run or default_run(config), settings, name=config, data=tuple(data or ())).store.url
+    with as_prefect_ends():
+        url = default_run(config or "demo") if run is None else locate_run(run)
+        known = find_run(url) if config is None else None
+        name = known.record.name if known is not None else config or "demo"
+        settings = load_config(name, set or []) if known is None else change_config(known.config, set or [])
+        return alternate(prepare_run(url, settings, name=name, data=tuple(data or ())))
+
+
+def alternate(run: Run) -> list[str]:
+    """Algorithm 3 on a run that was prepared; returns the evaluations that failed."""
+    url = run.store.url
     failed = []
     phase("index-images", url)
     phase("warm-up", url)
-    for cycle in range(len(bootstrap_epochs(settings))):
+    for cycle in range(len(bootstrap_epochs(run.config))):
         cycle_phase("bootstrap-masks", url, cycle)
         cycle_phase("train", url, cycle)
         try:
@@ -55,4 +78,5 @@ def cyborgs(
             raise
         except StageFailedError:
             failed.append(f"evaluate cycle {cycle}")
+        show_results(run)
     return failed

@@ -1,18 +1,19 @@
 """From a request to a committed artifact, by the launcher that the run names."""
 
-from collections.abc import Callable
+import os
+from importlib import import_module
 
-from flows.launchers import inline, process
-from schemas.errors import StageFailedError
+from flows.watch import Watch
+from schemas.errors import ConfigError, StageFailedError
 from schemas.plan import find_step
 from schemas.stages import StageRequest, StageResult
 from storage.artifacts import Standings
 from storage.run import open_run
 
-LAUNCHERS: dict[str, Callable[[StageRequest], None]] = {"process": process.launch, "inline": inline.launch}
+LAUNCHERS = ("process", "inline", "deployment")
 
 
-def run_step(request: StageRequest) -> StageResult:
+def run_step(request: StageRequest, watch: Watch) -> StageResult:
     """See to it that a stage is done; storage is the judge of whether it is.
 
     Raises:
@@ -21,12 +22,23 @@ def run_step(request: StageRequest) -> StageResult:
     before = _result(request, computed=False)
     if before is not None and not request.force:
         return before
-    launcher = open_run(request.run).config.placement.launcher
-    LAUNCHERS[launcher](request)
+    # By name and late: one of them brings Prefect, another torch.
+    import_module(f"flows.launchers.{launcher(watch)}").launch(request, watch)
     after = _result(request, computed=True)
     if after is None:
         raise StageFailedError(f"{request.stage}: ended without an artifact; give the same command again")
+    watch.finish()
     return after
+
+
+def launcher(watch: Watch) -> str:
+    """The launcher that a run's placement names; `auto` leaves it to the place where the flow runs."""
+    name: str = watch.run.config.placement.launcher
+    if name == "auto":
+        name = os.environ.get("CYBORGS_LAUNCHER") or "process"
+    if name not in LAUNCHERS:
+        raise ConfigError(f"CYBORGS_LAUNCHER={name}: choose one of {', '.join(LAUNCHERS)}")
+    return name
 
 
 def _result(request: StageRequest, *, computed: bool) -> StageResult | None:

@@ -38,8 +38,16 @@ from storage.run import (
 
 def default_run(config_name: str) -> str:
     """Where a run is kept when nothing is said: a folder named after the config, under CYBORGS_STORAGE or ./runs."""
-    base = os.environ.get("CYBORGS_STORAGE", "runs")
-    return f"{base.rstrip('/')}/{Path(config_name).stem}"
+    return f"{_storage()}/{Path(config_name).stem}"
+
+
+def locate_run(run: str) -> str:
+    """The run that a flow's parameter means: a bare name stands below CYBORGS_STORAGE."""
+    return f"{_storage()}/{run}" if "/" not in run else run
+
+
+def _storage() -> str:
+    return os.environ.get("CYBORGS_STORAGE", "runs").rstrip("/")
 
 
 def prepare_run(url: str, config: RunConfig, *, name: str, data: tuple[str, ...] = (), update: bool = False) -> Run:

@@ -6,9 +6,11 @@ Three kinds: what defines the result, `numerics` (rounding; pinned when the run 
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from schemas.architectures import Architecture, layer_names
+from schemas.machine import NumericsConfig, PlacementConfig
+from schemas.settings import Settings
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -32,12 +34,6 @@ ClusterCount = Annotated[int, Field(ge=2, le=256)]
 ClusterRange = Annotated[tuple[ClusterCount, ClusterCount], BeforeValidator(_as_range), AfterValidator(_ordered)]
 PositiveRange = Annotated[tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]], AfterValidator(_ordered)]
 LayerNames = Annotated[tuple[str, ...], BeforeValidator(_as_names), Field(min_length=1)]
-
-
-class Settings(BaseModel):
-    """Immutable, no unknown keys, and the text under each field is its description."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class IndexConfig(Settings):
@@ -232,34 +228,6 @@ class EvaluateConfig(Settings):
     """Photographs measured, from the start of the index."""
     pictures: Annotated[int, Field(ge=0, le=64)] = 8
     """Photographs shown beside their masks in the report."""
-
-
-class NumericsConfig(Settings):
-    """Changes results in rounding or more; pinned when the run is created."""
-
-    precision: Literal["auto", "float32", "bfloat16"] = "float32"
-    """Of the networks; losses are float32 always. "auto": bfloat16 where the processor computes in it."""
-    world_size: Annotated[int, Field(ge=1)] = 1
-    """Processes that share a step."""
-    threads: Annotated[int, Field(ge=1)] | None = None
-    """Threads per process; left out: the cores of the machine that creates the run."""
-
-
-class PlacementConfig(Settings):
-    """Where and how it runs; never changes a result."""
-
-    data: tuple[str, ...] = ()
-    """Folders of photographs, COCO json files, or "demo-tiles"; the command line's --data goes first."""
-    device: str = "auto"
-    """"auto", "cpu", "cuda" or "cuda:1"."""
-    loader_workers: Annotated[int, Field(ge=0)] | None = None
-    """Processes that read and augment; left out: chosen by device and cores."""
-    launcher: Literal["process", "inline"] = "process"
-    """Each stage in a child process, or in this one (for debugging)."""
-    checkpoint_every_minutes: Annotated[float, Field(gt=0)] = 10.0
-    """Training saves what it has reached this often."""
-    log_every_steps: Annotated[int, Field(ge=1)] = 10
-    """Steps between two lines of the metrics log."""
 
 
 class RunConfig(Settings):

@@ -53,6 +53,18 @@ def load_config(name: str, assignments: Iterable[str] = ()) -> RunConfig:
     return parse_config(tree, where=f"config {name}")
 
 
+def change_config(config: RunConfig, assignments: Iterable[str]) -> RunConfig:
+    """Lay `a.b=c` assignments over a config.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
+    tree = config.model_dump(mode="json")
+    for assignment in assignments:
+        _assign(tree, assignment)
+    return parse_config(tree, where="the run's config")
+
+
 def parse_config(tree: Mapping[str, Any], *, where: str) -> RunConfig:
     """Validate a tree of settings; `where` opens each message."""
     try:

@@ -6,6 +6,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 StageName = Literal["index-images", "warm-up", "bootstrap-masks", "train", "evaluate"]
 STAGE_NAMES: tuple[StageName, ...] = get_args(StageName)
+STAGE_PURPOSES: dict[StageName, str] = {
+    "index-images": "Find the photographs, decode each once, quarantine what is broken, fix the data set's order.",
+    "warm-up": "The first epochs, with the vMF clustering loss alone.",
+    "bootstrap-masks": "Make the masks of a cycle by clustering the encoder's own features.",
+    "train": "Train the encoder with the mask-contrastive loss on the masks of a cycle.",
+    "evaluate": "What can be said of a cycle without labels, and the report.",
+}
 CYCLE_STAGES: tuple[StageName, ...] = ("bootstrap-masks", "train", "evaluate")
 """Stages that happen once per cycle; the others happen once per run."""
 

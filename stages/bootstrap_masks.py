@@ -18,7 +18,6 @@ from schemas.errors import DamagedArtifactError
 from stages.build import computes_in_bfloat16
 from stages.checkpoint import read_backbone
 from stages.context import Context, Outcome
-from stages.progress import Progress
 from storage import layout
 from storage.index import Photograph
 from storage.masks import MaskRow, create_mask_store, read_rows, shard_files, write_shard
@@ -36,8 +35,7 @@ def bootstrap_masks(context: Context) -> Outcome:
     firsts = range(0, len(photographs), rows_per_shard)
     pending = [first for first in firsts if context.read_partial(_marker(first)) is None]
     with (
-        Progress(
-            context.step.name,
+        context.progress(
             total=len(photographs),
             done=len(photographs) - sum(min(rows_per_shard, len(photographs) - f) for f in pending),
             unit="photograph",

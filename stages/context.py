@@ -10,8 +10,10 @@ from schemas.artifacts import Manifest
 from schemas.config import RunConfig
 from schemas.errors import DataError
 from schemas.plan import Step
+from stages.heart import Heart
 from stages.interruption import StopRequest
 from stages.metrics_log import MetricsLog
+from stages.progress import Progress
 from storage import layout
 from storage.artifacts import Artifact, Standings, load_artifact
 from storage.index import Photograph, photograph_reader, read_photographs
@@ -43,6 +45,7 @@ class Context:
     standings: Standings
     stop: StopRequest
     metrics: MetricsLog
+    heart: Heart
     warnings: list[str] = field(default_factory=list)
     used_device: str = "cpu"
     """For the manifest."""
@@ -61,6 +64,12 @@ class Context:
         apply_numerics(self.config)
         self.used_device = str(device)
         return device
+
+    def progress(self, *, total: int, unit: str, done: int = 0, images_per_unit: int = 1) -> Progress:
+        """Count units of work, for the person who looks and for the heartbeat."""
+        return Progress(
+            self.step.name, total=total, unit=unit, done=done, images_per_unit=images_per_unit, tell=self.heart.at
+        )
 
     def workspace(self) -> Path:
         """Local folder in which the artifact is made."""

@@ -13,7 +13,6 @@ from schemas.errors import DataError, RunError
 from stages.checkpoint import backbone_of
 from stages.context import Context
 from stages.device import loader_workers
-from stages.progress import Progress
 from storage import layout
 from storage.checkpoints import decode_tensors, encode_tensors
 
@@ -67,8 +66,7 @@ def run_epochs(
     loader = view_loader(dataset, sampler, workers=workers, pin_memory=context.device.type == "cuda")
     metrics: dict[str, float] = {}
     saved = time.monotonic()
-    with Progress(
-        step.name,
+    with context.progress(
         total=last - first,
         done=pretraining.step - first,
         unit="step",

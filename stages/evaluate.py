@@ -17,7 +17,6 @@ from cyborgs.random_streams import stream
 from schemas.digests import digest_json
 from stages.build import build_network
 from stages.context import Context, Outcome
-from stages.progress import Progress
 from storage import layout
 from storage.artifacts import Artifact
 from storage.checkpoints import decode_tensors
@@ -68,7 +67,7 @@ def _project(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     encoder = _load_encoder(context)
     vectors, projections = [], []
-    with Progress(context.step.name, total=len(masks), unit="photograph") as progress:
+    with context.progress(total=len(masks), unit="photograph") as progress:
         for first in range(0, len(masks), _GROUP):
             rows = range(first, min(first + _GROUP, len(masks)))
             of_backbone, of_projector = photograph_projections(

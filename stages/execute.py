@@ -9,6 +9,7 @@ from schemas.errors import PreemptedError, RunError
 from schemas.plan import find_step, ingredients
 from schemas.stages import StageName, StageRequest, StageResult
 from stages.context import Context, Outcome
+from stages.heart import Heart
 from stages.interruption import StopRequest, stop_on_signals
 from stages.metrics_log import MetricsLog
 from stages.progress import duration
@@ -72,12 +73,13 @@ def _work(run: Run, found: Standing, standings: Standings, stop: StopRequest) ->
     step = found.step
     run.store.folder(found.folder)  # sweeps what a killed attempt left half-written
     log = MetricsLog(run, step, found.key)
-    context = Context(run, step, found.key, found.folder, standings, stop, log)
     if found.state == "partial":
         _say(f"{step.name}: going on from where it stopped")
     started = time.monotonic()
     try:
-        outcome = load_stage(step.stage)(context)
+        with Heart(run, step) as heart:
+            context = Context(run, step, found.key, found.folder, standings, stop, log, heart)
+            outcome = load_stage(step.stage)(context)
     except PreemptedError as error:
         raise PreemptedError(f"{step.name}: {error}") from None
     finally:

@@ -12,7 +12,6 @@ from cyborgs.random_streams import stream
 from schemas.digests import digest_bytes, digest_json
 from schemas.errors import DataError
 from stages.context import Context, Outcome
-from stages.progress import Progress
 from storage import layout
 from storage.index import Photograph, Quarantined, content_digest, encode_photographs, encode_quarantine
 from storage.photographs import (
@@ -49,7 +48,7 @@ def index_images(context: Context) -> Outcome:
     limits = Limits.of(config.index)
     rows: list[Row] = []
     with (
-        Progress(context.step.name, total=len(candidates), unit="photograph") as progress,
+        context.progress(total=len(candidates), unit="photograph") as progress,
         ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
         for number, chunk in enumerate(_chunks(candidates)):

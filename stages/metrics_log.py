@@ -33,12 +33,6 @@ class MetricsLog:
             path.unlink()
 
 
-def last_metrics(run: Run, step: Step, key: str) -> dict[str, Any]:
-    """What was logged last; empty where nothing was."""
-    logged = read_metrics(run, step, key)
-    return logged[-1] if logged else {}
-
-
 def read_metrics(run: Run, step: Step, key: str) -> list[dict[str, Any]]:
     """All logged steps of an artifact, in order, each once: where attempts overlap the later one counts."""
     by_step: dict[int, dict[str, Any]] = {}

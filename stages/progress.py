@@ -3,6 +3,7 @@
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -11,11 +12,24 @@ _RATE_WINDOW_SECONDS = 30.0
 
 
 class Progress:
-    """Counts units of work (steps, photographs) and shows rate and time left."""
+    """Counts units of work (steps, photographs) and shows rate and time left.
 
-    def __init__(self, name: str, *, total: int, done: int = 0, unit: str, images_per_unit: int = 1) -> None:
+    Args:
+        tell: is told of every advance: the unit, how many are done, of how many, and the figures as text.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        total: int,
+        unit: str,
+        tell: Callable[..., None],
+        done: int = 0,
+        images_per_unit: int = 1,
+    ) -> None:
         self._name, self._total, self._done, self._unit = name, total, done, unit
-        self._images_per_unit = images_per_unit
+        self._images_per_unit, self._tell = images_per_unit, tell
         self._marks: deque[tuple[float, int]] = deque([(time.monotonic(), done)])
         self._figures: dict[str, str] = {}
         self._shown = time.monotonic()
@@ -56,8 +70,10 @@ class Progress:
         self._marks.append((now, self._done))
         while len(self._marks) > 2 and now - self._marks[0][0] > _RATE_WINDOW_SECONDS:
             self._marks.popleft()
+        text = self._text()
+        self._tell(unit=self._unit, done=self._done, total=self._total, figures=text)
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._done, figures=self._text())
+            self._bar.update(self._task, completed=self._done, figures=text)
         elif now - self._shown >= _PLAIN_EVERY_SECONDS and self._done < self._total:
             self._print_line()
             self._shown = now

@@ -54,3 +54,8 @@ def checkpoint_name(epoch: int) -> str:
 def log_folder(step: Step) -> str:
     """Folder of a step's logs, one file per attempt: `logs/train-cycle-002`."""
     return "logs/" + step.stage + ("" if step.cycle is None else f"-{cycle_folder(step.cycle)}")
+
+
+def heartbeat(step: Step) -> str:
+    """A running stage's sign of life, beside its logs."""
+    return f"{log_folder(step)}/heartbeat.json"

@@ -31,11 +31,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(scope="session")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 18 photographs of three sizes: coloured discs on a gradient."""
-    folder = tmp_path_factory.mktemp("photographs")
-    random = np.random.default_rng(0)
-    for number in range(18):
-        draw_scene(random, *((96, 72), (72, 96), (80, 80))[number % 3]).save(folder / f"{number:02d}.png")
-    return folder
+    return draw_scenes(tmp_path_factory.mktemp("photographs"), 18)
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +40,15 @@ def tiny_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("config") / "tiny.yaml"
     path.write_text(TINY)
     return path
+
+
+def draw_scenes(folder: Path, count: int) -> Path:
+    """Photographs of three sizes in a folder."""
+    folder.mkdir(exist_ok=True)
+    random = np.random.default_rng(0)
+    for number in range(count):
+        draw_scene(random, *((96, 72), (72, 96), (80, 80))[number % 3]).save(folder / f"{number:02d}.png")
+    return folder
 
 
 def draw_scene(random: np.random.Generator, width: int, height: int) -> Image.Image:

@@ -7,6 +7,7 @@ import zarr
 
 from flows.launching import run_step
 from flows.prepare import prepare_run
+from flows.watch import Watch
 from schemas.loading import load_config
 from schemas.plan import plan
 from schemas.stages import StageRequest
@@ -24,9 +25,10 @@ def prepare(url: Path, config: Path, photographs: Path, *settings: str) -> Run:
 
 def run_all(url: Path) -> list[str]:
     """Run every step that is not done; the names of those that were computed."""
+    run = open_run(str(url))
     results = [
-        run_step(StageRequest(run=str(url), stage=step.stage, cycle=step.cycle))
-        for step in plan(open_run(str(url)).config)
+        run_step(StageRequest(run=str(url), stage=step.stage, cycle=step.cycle), Watch(run, step))
+        for step in plan(run.config)
     ]
     return [result.name for result in results if result.computed]
 

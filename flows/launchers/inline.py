@@ -1,14 +1,13 @@
 """A stage in this very process, for debugging: breakpoints work, Prefect's threads are beside it."""
 
-import sys
 from importlib import import_module
 
+from flows.watch import Watch
 from schemas.errors import CyborgsError, PreemptedError, StageFailedError
-from schemas.plan import step_name
 from schemas.stages import StageRequest
 
 
-def launch(request: StageRequest) -> None:
+def launch(request: StageRequest, watch: Watch) -> None:
     """Run a stage here.
 
     Raises:
@@ -21,6 +20,5 @@ def launch(request: StageRequest) -> None:
     except PreemptedError:
         raise
     except CyborgsError as error:
-        print(error, file=sys.stderr, flush=True)
-        name = step_name(request.stage, request.cycle)
-        raise StageFailedError(f"{name}: failed, see above", exit_code=error.exit_code) from error
+        watch.say(str(error))
+        raise StageFailedError(f"{watch.step.name}: failed: see above", exit_code=error.exit_code) from error

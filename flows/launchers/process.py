@@ -5,14 +5,17 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import deque
 
+from flows.watch import Watch
 from schemas.errors import EXIT_PREEMPTED, PreemptedError, StageFailedError
-from schemas.plan import step_name
 from schemas.stages import StageRequest
 
 GRACE_SECONDS = 120.0
 """How long a stage may take to finish its step and save, once asked to stop."""
+_LOOK_SECONDS = 2.0
 
 
 def command(request: StageRequest) -> list[str]:
@@ -23,31 +26,48 @@ def command(request: StageRequest) -> list[str]:
     return [*parts, "--force"] if request.force else parts
 
 
-def launch(request: StageRequest) -> None:
+def launch(request: StageRequest, watch: Watch) -> None:
     """Run a stage and wait; when this process is asked to stop, let the stage save and end first.
 
     Raises:
         PreemptedError: the stage stopped on request.
         StageFailedError: it ended without its artifact; its own message has been printed.
     """
-    name = step_name(request.stage, request.cycle)
-    print(f"{name}: starting", file=sys.stderr, flush=True)
-    child = subprocess.Popen(command(request), start_new_session=True, stdin=subprocess.DEVNULL)
+    name = watch.step.name
+    watch.say(f"{name}: starting")
+    child = subprocess.Popen(
+        command(request),
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE if watch.capture else None,
+        text=True,
+    )
+    lines = _Lines(child, watch)
     try:
-        code = child.wait()
+        code = _wait(child, watch)
     # Ctrl-C arrives as KeyboardInterrupt, SIGTERM under Prefect as an exception of its own.
     except BaseException as reason:
         saved = stop(child) in (0, EXIT_PREEMPTED)
         raise PreemptedError(f"{name}: stopped" + ("" if saved else " before it could save")) from reason
+    finally:
+        lines.drain()
     if code == EXIT_PREEMPTED:
         raise PreemptedError(f"{name}: stopped")
     if code < 0:
         raise StageFailedError(f"{name}: ended by {signal.Signals(-code).name}; the same command goes on from there")
     if code:
-        raise StageFailedError(f"{name}: failed, see above", exit_code=code)
+        raise StageFailedError(f"{name}: failed: {lines.last or 'see above'}", exit_code=code)
 
 
-def stop(child: "subprocess.Popen[bytes]") -> int:
+def _wait(child: "subprocess.Popen[str]", watch: Watch) -> int:
+    while True:
+        try:
+            return child.wait(timeout=_LOOK_SECONDS)
+        except subprocess.TimeoutExpired:
+            watch.look()
+
+
+def stop(child: "subprocess.Popen[str]") -> int:
     """TERM for the stage, then KILL for its whole group when the grace is over or somebody insists."""
     deadline = time.monotonic() + GRACE_SECONDS
     if child.poll() is None:
@@ -60,3 +80,31 @@ def stop(child: "subprocess.Popen[bytes]") -> int:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     return child.wait()
+
+
+class _Lines:
+    """Hands on what a captured stage prints, and keeps its last words."""
+
+    def __init__(self, child: "subprocess.Popen[str]", watch: Watch) -> None:
+        self._kept: deque[str] = deque(maxlen=1)
+        self._thread: threading.Thread | None = None
+        if child.stderr is not None:
+            stream = child.stderr
+
+            def hand_on() -> None:
+                for line in stream:
+                    if text := line.rstrip():
+                        self._kept.append(text)
+                        watch.say(text)
+
+            self._thread = threading.Thread(target=hand_on, name="stage-lines", daemon=True)
+            self._thread.start()
+
+    @property
+    def last(self) -> str:
+        return self._kept[-1] if self._kept else ""
+
+    def drain(self) -> None:
+        """Until the pipe is closed; a grandchild that holds it open is not waited for long."""
+        if self._thread is not None:
+            self._thread.join(timeout=10)

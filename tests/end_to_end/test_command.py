@@ -124,8 +124,8 @@ def test_stage_ends_when_its_parent_is_killed(tmp_path: Path, photographs: Path,
     )
     train = tmp_path / "run" / "cycle-000" / "train"
     wait_for(lambda: any(train.glob("*/partial/*")), process)
-    shown = run([*CYBORGS, "status", str(tmp_path / "run")]).stdout
-    assert re.search(r"train cycle 0 +running .*step \d+.*loss .*\(process \d+ on", shown), shown
+    running = re.compile(r"train cycle 0 +running .*step \d+.*loss .*\(process \d+ on")
+    wait_for(lambda: running.search(run([*CYBORGS, "status", str(tmp_path / "run")]).stdout), process, seconds=30)
     tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
     children = [int(child) for task in tasks for child in task.read_text().split()]
     process.kill()

@@ -1,0 +1,53 @@
+"""The flow `cyborgs-stage`: one stage by itself, one deployment for each; what the launcher `deployment` starts."""
+
+from pathlib import PurePath
+from typing import Any, cast
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.runtime import deployment, flow_run
+from prefect.states import Crashed, Failed
+
+from flows.launchers import process
+from flows.launchers.deployment import PREEMPTED
+from flows.page import watch_on_page
+from flows.prepare import locate_run
+from flows.stopping import as_prefect_ends
+from schemas.errors import ConfigError, CyborgsError, PreemptedError
+from schemas.plan import step_name
+from schemas.stages import STAGE_NAMES, StageName, StageRequest
+
+
+def _stage() -> StageName:
+    if deployment.name not in STAGE_NAMES:
+        raise ConfigError(f"cyborgs-stage runs as a deployment named after a stage: one of {', '.join(STAGE_NAMES)}")
+    return cast(StageName, deployment.name)
+
+
+def _name() -> str:
+    given = flow_run.parameters
+    return f"{step_name(_stage(), given.get('cycle'))} of {PurePath(str(given.get('run'))).name}"
+
+
+@flow(name="cyborgs-stage", flow_run_name=_name, persist_result=False)
+def cyborgs_stage(run: str, cycle: int | None = None, force: bool = False) -> State[Any] | None:
+    """Run one stage of a run that exists; the deployment's name says which. A stage that is done is left alone.
+
+    Args:
+        run: Where the run is kept: a name below CYBORGS_STORAGE, a path or a URL.
+        cycle: For bootstrap-masks, train and evaluate: which, from 0. Left out for index-images and warm-up.
+        force: Compute again what is done. What depends on it runs again with the next cyborgs/full, if the content
+            changed.
+    """
+    with as_prefect_ends():
+        # In a process of its own: Prefect's threads and signal handlers stay out of it, and PID 1 can wait for both.
+        try:
+            request = StageRequest(run=locate_run(run), stage=_stage(), cycle=cycle, force=force)
+            process.launch(request, watch_on_page(request))
+        except PreemptedError as error:
+            if error.__cause__ is not None:
+                raise
+            return Crashed(name=PREEMPTED, message=str(error))
+        except CyborgsError as error:
+            return Failed(message=str(error))
+    return None

@@ -1,0 +1,39 @@
+"""Settings of where and how a run is computed: numerics, pinned when it is created, and placement, free to change."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.settings import Settings
+
+
+class NumericsConfig(Settings):
+    """Changes results in rounding or more; pinned when the run is created."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    """Of the networks; losses are float32 always. "auto": bfloat16 where the processor computes in it."""
+    world_size: Annotated[int, Field(ge=1)] = 1
+    """Processes that share a step."""
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """Threads per process; left out: the cores of the machine that creates the run."""
+
+
+class PlacementConfig(Settings):
+    """Where and how it runs; never changes a result."""
+
+    data: tuple[str, ...] = ()
+    """Folders of photographs, COCO json files, or "demo-tiles"; the command line's --data goes first."""
+    device: str = "auto"
+    """"auto", "cpu", "cuda" or "cuda:1"."""
+    loader_workers: Annotated[int, Field(ge=0)] | None = None
+    """Processes that read and augment; left out: chosen by device and cores."""
+    launcher: Literal["auto", "process", "inline", "deployment"] = "auto"
+    """Stages as child processes, inline (debugging), as deployments; auto: as CYBORGS_LAUNCHER says, else process."""
+    retries: Annotated[int, Field(ge=0)] = 2
+    """How often in a row a stage that crashed, was preempted or lost is started again without having got further."""
+    lost_after_minutes: Annotated[float, Field(gt=0)] = 3.0
+    """A stage in a container that shows no sign of life for so long is given up."""
+    checkpoint_every_minutes: Annotated[float, Field(gt=0)] = 10.0
+    """Training saves what it has reached this often."""
+    log_every_steps: Annotated[int, Field(ge=1)] = 10
+    """Steps between two lines of the metrics log."""

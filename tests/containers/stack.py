@@ -1,0 +1,188 @@
+"""The stack as a person has it: docker-compose.yml, prefect.yaml, and Prefect's own command and API."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+ROOT = Path(__file__).parents[2]
+PORT = 4233
+API = f"http://127.0.0.1:{PORT}/api"
+PROJECT = "cyborgstest"
+
+
+@dataclass
+class FlowRun:
+    """A flow run as the server has it."""
+
+    id: str
+    name: str
+    state: str
+    """Name of its state, such as Completed."""
+    message: str
+    start: str
+    end: str
+    log: str = ""
+
+
+class Stack:
+    """Brought up on entering, taken down with its volumes on leaving."""
+
+    SETTINGS = (
+        "network.architecture=resnet18",
+        "network.region_grid=4",
+        "network.projector_hidden=32",
+        "network.projection_dim=16",
+        "augmentation.crop_size=64",
+        "augmentation.blur_kernel=5",
+        "optimization.batch_size=4",
+        "schedule.epochs=20",
+        "schedule.warmup_epochs=1",
+        "schedule.bootstrap_every_epochs=16",
+        "vmf.clusters=4",
+        "masks.max_side=96",
+        "masks.clusters=[2,8]",
+        "masks.images_per_group=4",
+        "train.regions=4",
+        "train.vmf_every_epochs=2",
+        "evaluate.images=8",
+        "evaluate.pictures=2",
+        "numerics.threads=1",
+    )
+    """Two cycles on 18 small photographs; eight stages."""
+
+    def __init__(self, photographs: Path, storage: Path, base: Path, *, uid: int) -> None:
+        self.photographs, self.storage = photographs, storage
+        self._env_file = base / "env"
+        self._environment = {**os.environ, "PREFECT_API_URL": API, "DO_NOT_TRACK": "1", "PREFECT_HOME": str(base / "p")}
+        socket = os.environ.get("DOCKER_HOST", "").removeprefix("unix://") or "/var/run/docker.sock"
+        settings = {
+            "COMPOSE_PROJECT_NAME": PROJECT,
+            "CYBORGS_DATA_PATH": photographs,
+            "CYBORGS_STORAGE_PATH": storage,
+            "CYBORGS_UID": uid,
+            "CYBORGS_GID": uid,
+            "CYBORGS_IMAGE": os.environ["CYBORGS_IMAGE"],
+            "CYBORGS_IMAGE_PULL_POLICY": "Never",
+            "CYBORGS_SHM_SIZE": "512m",
+            "POSTGRES_IMAGE": os.environ["POSTGRES_IMAGE"],
+            "POSTGRES_PASSWORD": "p@ss:word/1",
+            "PREFECT_PORT": PORT,
+            "DOCKER_SOCKET": socket,
+        }
+        self._env_file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+
+    def __enter__(self) -> Self:
+        self.compose("down", "--volumes", "--remove-orphans")
+        self.compose("up", "--detach")
+        wait_for(lambda: self._health("worker") == "healthy", "a healthy worker", seconds=120)
+        self.prefect("--no-prompt", "deploy", "--all")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        stages = self.docker("ps", "--all", "--quiet", "--filter", f"network={PROJECT}").split()
+        services = self.docker(
+            "ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={PROJECT}"
+        ).split()
+        for container in set(stages) - set(services):
+            self.docker("rm", "--force", container)
+        self.compose("down", "--volumes", "--remove-orphans")
+        subprocess.run([os.environ.get("DOCKER", "docker"), "volume", "rm", "--force", f"{PROJECT}-cache"], check=False)
+
+    def compose(self, *arguments: str) -> str:
+        given = ["docker-compose", "--env-file", str(self._env_file), "--project-name", PROJECT, *arguments]
+        return run(given, cwd=ROOT, env=self._environment)
+
+    def docker(self, *arguments: str) -> str:
+        return run([os.environ.get("DOCKER", "docker"), *arguments])
+
+    def prefect(self, *arguments: str) -> str:
+        return run([sys.executable, "-P", "-m", "prefect", *arguments], cwd=ROOT, env=self._environment)
+
+    def _health(self, service: str) -> str:
+        container = self.compose("ps", "--quiet", service).strip()
+        return self.docker("inspect", "--format", "{{.State.Health.Status}}", container).strip() if container else ""
+
+    def start(self, deployment: str, **parameters: Any) -> str:
+        """Start a deployment as a person does; the id of its flow run."""
+        given = [part for name, value in parameters.items() for part in ("-p", f"{name}={json.dumps(value)}")]
+        self.prefect("deployment", "run", deployment, *given)
+        return self.flow_runs(deployment)[0].id
+
+    def start_full(self, name: str, *settings: str) -> str:
+        return self.start("cyborgs/full", config="demo", run=name, data=["/data"], set=list(settings))
+
+    def finish(self, flow_run: str, *, seconds: float = 400) -> FlowRun:
+        """Wait for the end of a flow run."""
+        final = {"Completed", "Failed", "Crashed", "Cancelled", "Preempted"}
+        wait_for(lambda: self.read(flow_run).state in final, f"the end of {flow_run}", seconds=seconds)
+        found = self.read(flow_run)
+        found.log = self.log(flow_run)
+        return found
+
+    def run_full(self, name: str, *settings: str) -> FlowRun:
+        return self.finish(self.start_full(name, *settings))
+
+    def read(self, flow_run: str) -> FlowRun:
+        return _flow_run(request("GET", f"/flow_runs/{flow_run}"))
+
+    def flow_runs(self, deployment: str, *, like: str = "") -> list[FlowRun]:
+        """Runs of a deployment, the newest first; `like` is part of their names."""
+        flow, name = deployment.split("/")
+        query = {
+            "flows": {"name": {"any_": [flow]}},
+            "deployments": {"name": {"any_": [name]}},
+            "sort": "EXPECTED_START_TIME_DESC",
+        }
+        found = [_flow_run(each) for each in request("POST", "/flow_runs/filter", query)]
+        return [each for each in found if like in each.name]
+
+    def log(self, flow_run: str) -> str:
+        query = {"logs": {"flow_run_id": {"any_": [flow_run]}}, "sort": "TIMESTAMP_ASC", "limit": 200}
+        return "\n".join(line["message"] for line in request("POST", "/logs/filter", query))
+
+    def artifacts(self, prefix: str) -> list[dict[str, Any]]:
+        found = request("POST", "/artifacts/latest/filter", {"limit": 200})
+        return [each for each in found if str(each["key"]).startswith(prefix)]
+
+    def manifests(self, name: str) -> list[dict[str, Any]]:
+        """All manifests of a run."""
+        return [json.loads(path.read_text()) for path in sorted((self.storage / name).rglob("manifest.json"))]
+
+
+def _flow_run(given: dict[str, Any]) -> FlowRun:
+    state = given["state"] or {}
+    return FlowRun(
+        given["id"],
+        given["name"],
+        str(state.get("name")),
+        str(state.get("message")),
+        str(given["start_time"]),
+        str(given["end_time"]),
+    )
+
+
+def request(method: str, path: str, body: Any = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    call = urllib.request.Request(API + path, data=data, method=method, headers={"Content-Type": "application/json"})
+    with urllib.request.urlopen(call, timeout=20) as answer:
+        return json.load(answer)
+
+
+def run(command: list[str], **options: Any) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, **options)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def wait_for(happened: Callable[[], object], what: str, *, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, f"waited {seconds:.0f} s in vain for {what}"
+        time.sleep(0.2)

@@ -1,0 +1,224 @@
+"""Stages in containers of their own, and all that can befall a container, on a real engine."""
+
+import itertools
+import json
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.containers.conftest import UID
+from tests.containers.stack import ROOT, Stack, request, run, wait_for
+from tests.pipeline import assert_same_results
+
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(900)]
+
+SAVE_OFTEN = "placement.checkpoint_every_minutes=0.0001"
+
+
+def wait_for_save(stack: Stack, name: str) -> str:
+    """Until train cycle 0 has saved a partial state; the name of its container."""
+    train = stack.storage / name / "cycle-000" / "train"
+    wait_for(lambda: any(train.glob("*/partial/*")), f"a partial state of {name}")
+    (container,) = containers(stack, f"train-cycle-0-of-{name}", "--filter", "status=running")
+    return container
+
+
+def containers(stack: Stack, name: str, *arguments: str) -> list[str]:
+    return stack.docker("ps", "--filter", f"name=^{name}", "--format", "{{.Names}}", *arguments).split()
+
+
+def answers() -> bool:
+    """The API of a server that is coming up refuses connections at first."""
+    try:
+        return bool(request("GET", "/health"))
+    except OSError:
+        return False
+
+
+def contents(stack: Stack, name: str) -> dict[str, tuple[str, str]]:
+    """Stage and cycle -> when it was made, and its content."""
+    return {f"{m['stage']} {m['cycle']}": (m["provenance"]["created"], m["content"]) for m in stack.manifests(name)}
+
+
+def test_every_stage_runs_in_a_container_of_its_own_as_the_user_that_was_set(stack: Stack, undisturbed: Path) -> None:
+    found = stack.manifests("undisturbed")
+    assert len(found) == 8
+    hosts = [manifest["provenance"]["container"] for manifest in found]
+    assert None not in hosts
+    assert len(set(hosts)) == 8
+    assert {path.stat().st_uid for path in undisturbed.rglob("*")} == {UID}
+    for host in hosts:
+        described = json.loads(stack.docker("inspect", host))[0]
+        assert described["Config"]["User"] == f"{UID}:{UID}"
+        assert described["Config"]["Entrypoint"] == ["tini", "--"]
+        assert described["HostConfig"]["ReadonlyRootfs"]
+        assert described["HostConfig"]["CapDrop"] == ["ALL"]
+        assert described["HostConfig"]["ShmSize"] == 512 * 2**20
+        assert described["State"]["ExitCode"] == 0
+        data = next(mount for mount in described["Mounts"] if mount["Destination"] == "/data")
+        assert not data["RW"]
+
+
+def test_the_page_shows_progress_results_and_lines(stack: Stack, undisturbed: Path) -> None:
+    shown = {artifact["key"]: artifact for artifact in stack.artifacts("undisturbed-")}
+    for stage in ("index-images", "warm-up", "train-cycle-0", "bootstrap-masks-cycle-1", "evaluate-cycle-1"):
+        assert shown[f"undisturbed-{stage}"]["type"] == "progress"
+        assert shown[f"undisturbed-{stage}"]["data"] == 100
+    results = str(shown["undisturbed-results"]["data"])
+    assert re.search(r"\| train cycle 1 \| done \| \d+ s \| .*mask_loss", results)
+    assert "/storage/undisturbed/report/index.html" in results
+    (stage,) = stack.flow_runs("cyborgs-stage/train", like="train cycle 1 of undisturbed")
+    assert re.search(r"train cycle 1: done in \d+ s .*mask_loss", stack.log(stage.id))
+
+
+def test_the_same_run_again_starts_no_container(stack: Stack, undisturbed: Path) -> None:
+    before, stages = contents(stack, "undisturbed"), len(stack.flow_runs("cyborgs-stage/train"))
+    again = stack.finish(stack.start("cyborgs/full", run="undisturbed"))
+    assert again.state == "Completed", again.log
+    assert contents(stack, "undisturbed") == before
+    assert len(stack.flow_runs("cyborgs-stage/train")) == stages
+
+
+def test_one_stage_again(stack: Stack, undisturbed: Path) -> None:
+    """Labels come out equal, so what depends on them stays; one that is done is left alone without force."""
+    before = contents(stack, "undisturbed")
+    left = stack.finish(stack.start("cyborgs-stage/bootstrap-masks", run="undisturbed", cycle=1))
+    assert left.state == "Completed", left.log
+    assert contents(stack, "undisturbed") == before
+    forced = stack.finish(stack.start("cyborgs-stage/bootstrap-masks", run="undisturbed", cycle=1, force=True))
+    assert forced.state == "Completed", forced.log
+    again = stack.finish(stack.start("cyborgs/full", run="undisturbed"))
+    assert again.state == "Completed", again.log
+    after = contents(stack, "undisturbed")
+    assert {name for name in after if after[name][0] != before[name][0]} == {"bootstrap-masks 1"}
+    assert {name: content for name, (_, content) in after.items()} == {n: c for n, (_, c) in before.items()}
+
+
+def test_bad_input_is_one_line_in_the_state(stack: Stack, undisturbed: Path) -> None:
+    late = stack.finish(stack.start("cyborgs-stage/train", run="undisturbed", cycle=7))
+    assert late.state == "Failed"
+    assert re.search(r"train.*cycle 7", late.message), late.message
+    assert "Traceback" not in late.log
+    missing = stack.finish(stack.start("cyborgs/full", config="demo", run="missing", data=["/data/nowhere"]))
+    assert missing.state == "Failed"
+    assert "/data/nowhere: no such folder" in missing.message
+    assert not (stack.storage / "missing").exists()
+
+
+def test_a_killed_container_is_reported_and_the_run_goes_on(stack: Stack, undisturbed: Path) -> None:
+    flow = stack.start_full("killed", *stack.SETTINGS, SAVE_OFTEN, "placement.retries=0")
+    stack.docker("kill", wait_for_save(stack, "killed"))
+    ended = stack.finish(flow)
+    assert ended.state == "Failed"
+    assert re.search(r"train cycle 0: crashed: .*137", ended.message), ended.message
+    assert not any((stack.storage / "killed/cycle-000/train").glob("*/manifest.json"))
+    resumed = stack.finish(stack.start("cyborgs/full", run="killed"))
+    assert resumed.state == "Completed", resumed.log
+    (second, _) = stack.flow_runs("cyborgs-stage/train", like="train cycle 0 of killed")
+    assert "train cycle 0: going on from where it stopped" in stack.log(second.id)
+    assert_same_results(undisturbed, stack.storage / "killed")
+
+
+def test_killed_and_preempted_containers_are_started_again_by_policy(stack: Stack, undisturbed: Path) -> None:
+    """First killed, then stopped as a machine that is taken away stops it: it saves and goes on elsewhere."""
+    flow = stack.start_full("retried", *stack.SETTINGS, SAVE_OFTEN)
+    killed = wait_for_save(stack, "retried")
+    stack.docker("kill", killed)
+
+    def second() -> list[str]:
+        running = containers(stack, "train-cycle-0-of-retried", "--filter", "status=running")
+        return [name for name in running if name != killed]
+
+    wait_for(second, "the second container of train cycle 0")
+    stage = stack.flow_runs("cyborgs-stage/train", like="train cycle 0 of retried")[0].id
+    wait_for(lambda: "going on from where it stopped" in stack.log(stage), "the stage going on", seconds=60)
+    stack.docker("stop", "--time", "30", second()[0])
+    ended = stack.finish(flow)
+    assert ended.state == "Completed", ended.log
+    assert_same_results(undisturbed, stack.storage / "retried")
+    task_log = stack.log(flow)
+    assert re.search(r"train cycle 0: crashed: .*; starting it again", task_log), task_log
+
+
+def test_a_cancelled_flow_stops_its_container_which_saves(stack: Stack) -> None:
+    flow = stack.start_full("cancelled", *stack.SETTINGS, SAVE_OFTEN, "schedule.epochs=400")
+    container = wait_for_save(stack, "cancelled")
+    stack.prefect("flow-run", "cancel", flow)
+    ended = stack.finish(flow, seconds=90)
+    assert ended.state == "Cancelled", ended.message
+    wait_for(lambda: not containers(stack, container, "--filter", "status=running"), "the end of the container")
+    stage = stack.flow_runs("cyborgs-stage/train", like="train cycle 0 of cancelled")[0]
+    assert stage.state == "Cancelled"
+    assert "train cycle 0: stopped; what was done is saved" in stack.log(stage.id)
+    assert "train cycle 0: its container has stopped" in stack.log(flow)
+
+
+def test_the_server_may_be_away_for_half_a_minute(stack: Stack, undisturbed: Path) -> None:
+    flow = stack.start_full("outage", *stack.SETTINGS, SAVE_OFTEN)
+    wait_for_save(stack, "outage")
+    stack.compose("stop", "server")
+    time.sleep(30)
+    stack.compose("start", "server")
+    wait_for(answers, "the server", seconds=90)
+    ended = stack.finish(flow)
+    assert ended.state == "Completed", ended.log
+    assert_same_results(undisturbed, stack.storage / "outage")
+
+
+def test_two_runs_take_turns_on_one_gpu_slot(stack: Stack) -> None:
+    one_cycle = [*stack.SETTINGS, "schedule.epochs=4", "schedule.bootstrap_every_epochs=0"]
+    flows = [stack.start_full(name, *one_cycle) for name in ("turn-a", "turn-b")]
+    ends = [stack.finish(flow) for flow in flows]
+    assert [end.state for end in ends] == ["Completed", "Completed"], [end.log for end in ends]
+    assert ends[1].start < ends[0].end, "they did not run at once"
+    spans = []
+    for stage in ("warm-up", "bootstrap-masks", "train", "evaluate"):
+        spans += [(each.start, each.end) for each in stack.flow_runs(f"cyborgs-stage/{stage}", like="of turn-")]
+    assert len(spans) == 8
+    spans.sort()
+    for (_, end), (start, _) in itertools.pairwise(spans):
+        assert end <= start, "two stages held the slot at once"
+
+
+def test_orchestration_costs_little_over_the_stage_alone(
+    stack: Stack, undisturbed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The task of a stage in `cyborgs/full` against `python -m stages` in the same image, on a copy of the run."""
+    (flow,) = [f for f in stack.flow_runs("cyborgs/full") if f.name.endswith("undisturbed")][-1:]
+    tasks = request("POST", "/task_runs/filter", {"flow_runs": {"id": {"any_": [flow.id]}}})
+    took = {task["name"]: task["total_run_time"] for task in tasks if not task["name"].startswith("cyborgs-stage")}
+    shutil.copytree(undisturbed, stack.storage / "alone", symlinks=True)
+    run(["chown", "-R", f"{UID}:{UID}", str(stack.storage / "alone")])
+    rows = []
+    for stage, cycle in (("warm-up", None), ("bootstrap-masks", 0), ("train", 1), ("evaluate", 1)):
+        name = stage if cycle is None else f"{stage} cycle {cycle}"
+        started = time.monotonic()
+        stack.docker(
+            "run", "--rm", "--read-only", "--tmpfs", "/tmp", "--tmpfs", "/home/cyborgs:mode=1777", "--shm-size", "512m",
+            "--user", f"{UID}:{UID}",
+            "--volume", f"{stack.storage}:/storage", "--volume", f"{stack.photographs}:/data:ro",
+            os.environ["CYBORGS_IMAGE"], "python", "-P", "-m", "stages", stage, "--run", "/storage/alone", "--force",
+            *([] if cycle is None else ["--cycle", str(cycle)]),
+        )  # fmt: skip
+        rows.append((name, took[name], time.monotonic() - started))
+    with capsys.disabled():
+        print("\nstage                    in the flow   alone   orchestration")
+        for name, orchestrated, alone in rows:
+            print(f"{name:<24} {orchestrated:9.1f} s {alone:6.1f} s {orchestrated - alone:9.1f} s")
+    assert max(orchestrated - alone for _, orchestrated, alone in rows) <= 8
+
+
+def test_the_image_holds_no_secret_no_cache_and_no_tests(stack: Stack) -> None:
+    image = os.environ["CYBORGS_IMAGE"]
+    listed = stack.docker(
+        "run", "--rm", "--user", "root", image, "sh", "-c",
+        "ls -d /etc/pip.conf /etc/ssl/build-ca.pem /root/.cache/pip /opt/cyborgs/tests /opt/cyborgs/.git; true",
+    )  # fmt: skip
+    assert listed == ""
+    installed = stack.docker("run", "--rm", image, "sh", "-c", "/opt/venv/bin/pip freeze --exclude-editable").split()
+    pinned = (ROOT / "constraints.txt").read_text().split()
+    assert [package for package in installed if package not in pinned and not package.startswith("pip==")] == []

@@ -16,12 +16,16 @@ RUN missing=""; \
       apt-get update && apt-get install --yes --no-install-recommends $missing && rm -rf /var/lib/apt/lists/*; \
     fi
 
+FROM base AS requirements
+COPY pyproject.toml .
+RUN python3 -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+print(*p["dependencies"], *p["optional-dependencies"]["containers"], "setuptools", sep="\n")' > /requirements.txt
+
 FROM base AS dependencies
 WORKDIR /build
-COPY pyproject.toml constraints.txt ./
-# What the code needs, without the code: this layer of gigabytes stays while only the code changes.
-RUN python3 -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
-print(*p["dependencies"], *p["optional-dependencies"]["containers"], "setuptools", sep="\n")' > requirements.txt
+# The list alone: a layer of gigabytes stays as it is until what the code needs has changed.
+COPY --from=requirements /requirements.txt .
+COPY constraints.txt .
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     --mount=type=secret,id=ca,target=/etc/ssl/build-ca.pem \
     --mount=type=cache,target=/root/.cache/pip \
@@ -30,6 +34,7 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     && /opt/venv/bin/pip install --disable-pip-version-check --constraint constraints.txt --requirement requirements.txt
 
 FROM base
+COPY --from=dependencies /opt/venv /opt/venv
 ARG UID=1000
 ARG GID=1000
 # Any user may be set when a container starts, so what has to be writable is writable for all. HOME and /tmp are made
@@ -38,7 +43,6 @@ RUN (getent group ${GID} > /dev/null || groupadd --gid ${GID} cyborgs) \
     && (getent passwd ${UID} > /dev/null || useradd --no-create-home --uid ${UID} --gid ${GID} --home-dir /home/cyborgs cyborgs) \
     && install --directory --mode 1777 /home/cyborgs /storage /cache \
     && install --directory /data
-COPY --from=dependencies /opt/venv /opt/venv
 COPY . /opt/cyborgs
 RUN /opt/venv/bin/pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation \
       --editable /opt/cyborgs \

@@ -58,13 +58,33 @@ def plan(
     config: ConfigArgument,
     set_: SetOption = None,
     settings: Annotated[bool, typer.Option("--settings", help="list every setting with its meaning")] = False,
+    images: Annotated[
+        int | None, typer.Option("--images", min=1, help="estimate times and sizes for so many photographs")
+    ] = None,
+    gpus: Annotated[int, typer.Option("--gpus", min=1, help="that train at once")] = 1,
+    seconds_per_image: Annotated[
+        float | None,
+        typer.Option("--seconds-per-image", min=1e-9, help="of one GPU: 1 / (the images/s that a training shows)"),
+    ] = None,
+    cores: Annotated[int, typer.Option("--cores", min=1, help="that decode photographs for the index")] = 8,
 ) -> None:
-    """Show the stages that a config leads to, or all its settings."""
+    """Show the stages that a config leads to, all its settings, or what they will cost."""
     from cli.show import print_plan, print_settings
+    from schemas.errors import ConfigError
     from schemas.loading import load_config
 
     loaded = load_config(config, set_ or [])
-    print_settings(loaded) if settings else print_plan(config, loaded)
+    if settings:
+        print_settings(loaded)
+        return
+    print_plan(config, loaded)
+    if images is None:
+        return
+    if seconds_per_image is None:
+        raise ConfigError("--images needs --seconds-per-image too: 1 / (the images/s that a short training shows)")
+    from cli.costs import print_costs
+
+    print_costs(loaded, images=images, gpus=gpus, seconds_per_image=seconds_per_image, cores=cores)
 
 
 @app.command()

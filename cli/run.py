@@ -75,7 +75,9 @@ def _run_flow(config: str, assignments: list[str], run: Run) -> list[str]:
 
         # Ctrl-C signals all of the terminal's process group: the embedded server has to outlive the stop.
         vars(server)["subprocess"] = _OwnSession()
-        return cyborgs(config=config, set=assignments, data=list(run.record.data), run=run.store.url)
+        failed = cyborgs(config=config, set=assignments, data=list(run.record.data), run=run.store.url)
+        assert isinstance(failed, list), "a deployment's run alone ends with a state"
+        return failed
 
 
 def _refresh_report(run: Run) -> None:

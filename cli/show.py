@@ -19,7 +19,7 @@ def print_plan(name: str, config: RunConfig) -> None:
         f"{name}: {config.network.architecture}, {config.augmentation.crop_size} px, "
         f"{schedule.epochs} epochs, {config.optimization.batch_size} photographs a step"
     )
-    _print_table(
+    print_table(
         ("stage", "epochs from 0", "loss"),
         [(step.name, _epochs(step), _loss(config, step)) for step in plan(config)],
     )
@@ -40,7 +40,7 @@ def print_status(run: Run) -> None:
     record = run.record
     print(f"{run.store.url}: {record.name}, {record.photographs} photographs from {', '.join(record.data)}")
     standings = Standings(run).all()
-    _print_table(("stage", "state", "made", "took", "figures"), [_status_row(run, found) for found in standings])
+    print_table(("stage", "state", "made", "took", "figures"), [_status_row(run, found) for found in standings])
     done = sum(found.state == "done" for found in standings)
     print(f"{done} of {len(standings)} stages done")
     if run.store.size(layout.REPORT) is not None:
@@ -93,7 +93,8 @@ def _meaning(model: BaseModel, field: str) -> str:
     return type(model).model_fields[field].description or ""
 
 
-def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns as wide as their widest cell."""
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
     for row in [header, *rows]:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

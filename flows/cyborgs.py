@@ -1,14 +1,18 @@
 """The flow `cyborgs`: the alternation of mask bootstrapping and training, as a short list of verbs (Algorithm 3)."""
 
+from typing import Any
+
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from prefect.runtime import flow_run
+from prefect.client.schemas.objects import State
+from prefect.runtime import deployment, flow_run
+from prefect.states import Failed
 
 from flows.launching import run_step
 from flows.page import show_results, watch_on_page
 from flows.prepare import default_run, locate_run, prepare_run
 from flows.stopping import as_prefect_ends
-from schemas.errors import PreemptedError, StageFailedError
+from schemas.errors import CyborgsError, PreemptedError, StageFailedError
 from schemas.loading import change_config, load_config
 from schemas.plan import bootstrap_epochs
 from schemas.stages import StageName, StageRequest, StageResult
@@ -40,7 +44,7 @@ def cyborgs(
     set: list[str] | None = None,
     data: list[str] | None = None,
     run: str | None = None,
-) -> list[str]:
+) -> list[str] | State[Any]:
     """Pretrain a backbone on a folder of photographs; what is done already costs a look at its manifest.
 
     Args:
@@ -55,12 +59,17 @@ def cyborgs(
     Returns:
         Evaluations that failed: they hang beside the path and do not stop it.
     """
-    with as_prefect_ends():
-        url = default_run(config or "demo") if run is None else locate_run(run)
-        known = find_run(url) if config is None else None
-        name = known.record.name if known is not None else config or "demo"
-        settings = load_config(name, set or []) if known is None else change_config(known.config, set or [])
-        return alternate(prepare_run(url, settings, name=name, data=tuple(data or ())))
+    try:
+        with as_prefect_ends():
+            url = default_run(config or "demo") if run is None else locate_run(run)
+            known = find_run(url) if config is None else None
+            name = known.record.name if known is not None else config or "demo"
+            settings = load_config(name, set or []) if known is None else change_config(known.config, set or [])
+            return alternate(prepare_run(url, settings, name=name, data=tuple(data or ())))
+    except CyborgsError as error:
+        if deployment.id is None:
+            raise
+        return Failed(message=str(error))  # the page shows the line, without a traceback
 
 
 def alternate(run: Run) -> list[str]:

@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -54,7 +55,9 @@ def _serve_deployments(limit: int) -> None:
             for stage in STAGE_NAMES
         ),
     ]
-    prefect.serve(*deployments, limit=limit, print_starting_message=False)  # type: ignore[arg-type]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of Prefect's own, at its end
+        prefect.serve(*deployments, limit=limit, pause_on_shutdown=False, print_starting_message=False)  # type: ignore[arg-type]
 
 
 @contextmanager

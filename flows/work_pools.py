@@ -1,8 +1,9 @@
-"""`python -P -m flows.work_pools`: the work pool and its queues, from the job template in this folder.
+"""`python -P -m flows.work_pools docker|kubernetes`: the work pool and its queues, from a template in job_templates/.
 
-Run by the worker's container before it starts; again after a change of .env, it brings the pool up to date.
+Compose's worker runs it before it starts; again after a change of .env, it brings the pool up to date.
 """
 
+import argparse
 import json
 import os
 import re
@@ -32,12 +33,15 @@ QUEUES: dict[str, int | None] = {"orchestration": None, "cpu": None, "gpu": 1}
 """Queue -> how many of its runs may go at once. One `gpu` slot: a stage has all GPUs that its container is given."""
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Make the pool and its queues, or bring them up to date; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m flows.work_pools", description=__doc__)
+    parser.add_argument("kind", choices=sorted(path.stem for path in TEMPLATES.glob("*.json")))
+    kind = parser.parse_args(arguments).kind
     try:
-        template = read_template("docker", os.environ)
+        template = read_template(kind, os.environ)
         with get_client(sync_client=True) as client:
-            set_up(client, "docker", template, slots=_slots(os.environ.get("CYBORGS_GPU_SLOTS", "1")))
+            set_up(client, kind, template, slots=_slots(os.environ.get("CYBORGS_GPU_SLOTS", "1")))
     except CyborgsError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -51,9 +55,9 @@ def read_template(kind: str, environment: Any) -> dict[str, Any]:
     Raises:
         ConfigError: a name that has no default is not set, or not an absolute path where it has to be.
     """
-    for name in ("CYBORGS_STORAGE_PATH", "CYBORGS_DATA_PATH"):
+    for name in ("CYBORGS_STORAGE_PATH", "CYBORGS_DATA_PATH") if kind == "docker" else ():
         value = environment.get(name, "")
-        if kind == "docker" and not value.startswith("/"):
+        if not value.startswith("/"):
             raise ConfigError(f"{name}={value}: give the absolute path of a folder of the host, in .env")
 
     def fill(value: Any) -> Any:

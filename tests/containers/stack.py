@@ -105,6 +105,10 @@ class Stack:
     def prefect(self, *arguments: str) -> str:
         return run([sys.executable, "-P", "-m", "prefect", *arguments], cwd=ROOT, env=self._environment)
 
+    def python(self, code: str) -> str:
+        """Run code that talks to this server, in a process of its own: Prefect reads its settings once."""
+        return run([sys.executable, "-P", "-c", code], env=self._environment)
+
     def _health(self, service: str) -> str:
         container = self.compose("ps", "--quiet", service).strip()
         return self.docker("inspect", "--format", "{{.State.Health.Status}}", container).strip() if container else ""

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.containers.conftest import UID
-from tests.containers.stack import ROOT, Stack, request, run, wait_for
+from tests.containers.stack import PROJECT, ROOT, Stack, request, run, wait_for
 from tests.pipeline import assert_same_results
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(900)]
 
-SAVE_OFTEN = "placement.checkpoint_every_minutes=0.0001"
+SAVE_OFTEN = "placement.checkpoint_every_minutes=0.02"
 
 
 def wait_for_save(stack: Stack, name: str) -> str:
@@ -101,11 +101,11 @@ def test_one_stage_again(stack: Stack, undisturbed: Path) -> None:
 def test_bad_input_is_one_line_in_the_state(stack: Stack, undisturbed: Path) -> None:
     late = stack.finish(stack.start("cyborgs-stage/train", run="undisturbed", cycle=7))
     assert late.state == "Failed"
-    assert re.search(r"train.*cycle 7", late.message), late.message
+    assert late.message == "cycle 7: this run has cycles 0 to 1"
     assert "Traceback" not in late.log
     missing = stack.finish(stack.start("cyborgs/full", config="demo", run="missing", data=["/data/nowhere"]))
     assert missing.state == "Failed"
-    assert "/data/nowhere: no such folder" in missing.message
+    assert missing.message == "--data /data/nowhere: no such folder"
     assert not (stack.storage / "missing").exists()
 
 
@@ -222,3 +222,32 @@ def test_the_image_holds_no_secret_no_cache_and_no_tests(stack: Stack) -> None:
     installed = stack.docker("run", "--rm", image, "sh", "-c", "/opt/venv/bin/pip freeze --exclude-editable").split()
     pinned = (ROOT / "constraints.txt").read_text().split()
     assert [package for package in installed if package not in pinned and not package.startswith("pip==")] == []
+
+
+HOOK = """
+import http.server
+class Hook(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        print(self.rfile.read(int(self.headers["Content-Length"])).decode(), flush=True)
+        self.send_response(200)
+        self.end_headers()
+http.server.HTTPServer(("", 8000), Hook).serve_forever()
+"""
+
+
+def test_the_documented_web_hook_is_called_when_a_run_fails(stack: Stack) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/containers.md").read_text(), flags=re.DOTALL)
+    assert "https://hooks.example.com/cyborgs" in code
+    image = os.environ["CYBORGS_IMAGE"]
+    hook = stack.docker("run", "--detach", "--network", PROJECT, image, "python", "-c", HOOK).strip()
+    try:
+        host = hook[:12]  # the name under which the network knows it
+        stack.python(code.replace("https://hooks.example.com", f"http://{host}:8000"))
+        failed = stack.finish(stack.start("cyborgs/full", config="demo", run="nobody", data=["/data/nowhere"]))
+        assert failed.state == "Failed"
+        wait_for(lambda: "no such folder" in stack.docker("logs", hook), "the call of the web hook", seconds=60)
+        assert json.loads(stack.docker("logs", hook).splitlines()[0])["text"].startswith(
+            "cyborgs nobody Failed: --data"
+        )
+    finally:
+        stack.docker("rm", "--force", hook)

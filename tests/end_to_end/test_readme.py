@@ -3,8 +3,10 @@
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -36,19 +38,22 @@ def test_continuous_integration_runs_the_make_targets() -> None:
 
 
 @pytest.mark.slow
-def test_every_command_works_in_order(tmp_path: Path) -> None:
+def test_every_command_works_in_order(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     random = np.random.default_rng(1)
     (tmp_path / "photographs" / "holiday").mkdir(parents=True)
     for number in range(40):
         draw_scene(random, 128, 96).save(tmp_path / "photographs" / "holiday" / f"{number}.JPG")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     for words in commands():
         if words[0] == "make":
+            continue
+        if words == ["cyborgs", "serve"]:
+            request.addfinalizer(serve(words, tmp_path, environment).terminate)
             continue
         ended = subprocess.run(
             words,
             cwd=tmp_path,
-            env={**os.environ, "PATH": path},
+            env=environment,
             capture_output=True,
             text=True,
             timeout=900,
@@ -60,3 +65,25 @@ def test_every_command_works_in_order(tmp_path: Path) -> None:
     for code in blocks("python"):
         program = code.replace("BACKBONE", repr(str(backbone)))
         subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, timeout=120)
+
+
+def serve(words: list[str], folder: Path, environment: dict[str, str]) -> "subprocess.Popen[str]":
+    """The first terminal; what it prints goes into the environment of the second."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    server = subprocess.Popen(
+        [*words, "--port", str(port)], cwd=folder, env=environment.copy(), stdout=subprocess.PIPE, text=True
+    )
+    assert server.stdout is not None
+    url = next(line.split("=")[1].strip() for line in server.stdout if "PREFECT_API_URL=" in line)
+    environment["PREFECT_API_URL"] = url
+    deadline = time.monotonic() + 90
+    while (
+        "cyborgs/full"
+        not in subprocess.run(
+            ["prefect", "deployment", "ls"], env=environment, capture_output=True, text=True, check=True
+        ).stdout
+    ):
+        assert time.monotonic() < deadline
+    return server

@@ -1,0 +1,113 @@
+"""What a run will cost, before it starts: times and sizes per kind of stage, by the formulae of docs/scaling.md."""
+
+from dataclasses import dataclass
+
+from schemas.architectures import layer_stride
+from schemas.config import RunConfig
+from schemas.plan import plan
+from schemas.stages import STAGE_NAMES, StageName
+
+PARAMETERS: dict[str, int] = {
+    "resnet18": 11_176_512,
+    "resnet34": 21_284_672,
+    "resnet50": 23_508_032,
+    "resnet101": 42_500_160,
+    "resnet152": 58_143_808,
+    "resnext50_32x4d": 22_979_904,
+    "resnext101_32x8d": 86_742_336,
+    "resnext101_64x4d": 81_406_272,
+    "wide_resnet50_2": 66_834_240,
+    "wide_resnet101_2": 124_837_696,
+}
+"""Of the backbones without their classifier."""
+FORWARDS_PER_SAMPLE = 8
+"""A training sample in forward passes: two views, forward and backward (three forwards), and two of the target."""
+DECODE_SECONDS = 0.005
+"""For one core to read and decode a photograph of half a megapixel."""
+ROW_BYTES = 100
+"""Of the images table on storage, a photograph."""
+ROW_MEMORY = 1_350
+"""Of the images table in memory, a photograph and process."""
+BYTES_PER_CELL = 0.6
+"""Of a mask store: a label of a cell, compressed."""
+_ASPECT = 0.75
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of all stages of one kind together."""
+
+    stage: StageName
+    count: int
+    photographs: int
+    """How many are read, over all epochs."""
+    seconds: float
+    bytes: int
+    """On storage, when the run has ended."""
+
+
+def estimate(config: RunConfig, *, images: int, gpus: int, seconds_per_image: float, cores: int) -> list[Cost]:
+    """Cost of every kind of stage.
+
+    Args:
+        seconds_per_image: of one GPU for one training sample: both views of a photograph, forward and backward.
+        cores: that decode photographs for `index-images`.
+    """
+    steps = plan(config)
+    costs = []
+    for stage in STAGE_NAMES:
+        of_stage = [step for step in steps if step.stage == stage]
+        epochs = sum(step.last_epoch - step.first_epoch for step in of_stage)
+        read = {
+            "index-images": images,
+            "warm-up": epochs * images,
+            "bootstrap-masks": len(of_stage) * images,
+            "train": epochs * images,
+            "evaluate": len(of_stage) * min(images, config.evaluate.images),
+        }[stage]
+        seconds = {
+            "index-images": images * DECODE_SECONDS / cores,
+            "warm-up": read * seconds_per_image / gpus,
+            "bootstrap-masks": read * seconds_per_image * bootstrap_ratio(config) / gpus,
+            "train": _pairs(config) * images * seconds_per_image / gpus,
+            "evaluate": read * seconds_per_image,
+        }[stage]
+        size = {
+            "index-images": images * ROW_BYTES,
+            "warm-up": checkpoint_bytes(config),
+            "bootstrap-masks": int(len(of_stage) * images * cells(config) * BYTES_PER_CELL),
+            "train": len(of_stage) * checkpoint_bytes(config),
+            "evaluate": 0,
+        }[stage]
+        costs.append(Cost(stage, len(of_stage), read, seconds, size))
+    return costs
+
+
+def cells(config: RunConfig) -> int:
+    """Cells of the feature grid over a photograph of 4:3 whose longer side is masks.max_side."""
+    side = config.masks.max_side / layer_stride(config.masks.layer[0])
+    return int(side * side * _ASPECT)
+
+
+def bootstrap_ratio(config: RunConfig) -> float:
+    """Forward pass of a photograph up to the clustered layer, in training samples.
+
+    The four groups of layers of a ResNet cost about the same each.
+    """
+    pixels = _ASPECT * config.masks.max_side**2 / config.augmentation.crop_size**2
+    depth = max(int(layer.removeprefix("layer")[0]) for layer in config.masks.layer) / 4
+    return pixels * depth / FORWARDS_PER_SAMPLE
+
+
+def checkpoint_bytes(config: RunConfig) -> int:
+    """Backbone, target and optimiser state in float32, heads left out."""
+    moments = 2 if config.optimization.optimizer == "adamw" else 1
+    return 4 * PARAMETERS[config.network.architecture] * (2 + moments)
+
+
+def _pairs(config: RunConfig) -> int:
+    """Pairs of views of a photograph over all epochs of training: one, and one more where the vMF loss joins."""
+    every, weight = config.train.vmf_every_epochs, config.train.vmf_weight
+    epochs = range(config.schedule.warmup_epochs, config.schedule.epochs)
+    joined = sum(1 for epoch in epochs if every and weight and epoch % every == 0)
+    return len(epochs) + joined

@@ -8,7 +8,7 @@ from uuid import UUID
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
-from prefect.runtime import deployment
+from prefect.runtime import deployment, flow_run
 
 from flows.watch import Watch, print_line
 from schemas.plan import find_step
@@ -23,7 +23,8 @@ def watch_on_page(request: StageRequest) -> Watch:
     """A watch whose lines and progress reach the page of the flow run that this is called in."""
     run = open_run(request.run)
     step = find_step(run.config, request.stage, request.cycle)
-    progress = _Progress(run, step.name)
+    # Of a stage that a flow waits for, that flow's page shows the progress.
+    progress = _Progress(run, step.name, shown=flow_run.parent_flow_run_id is None)
     return Watch(
         run,
         step,
@@ -52,11 +53,11 @@ def _teller() -> Callable[[str], None]:
 class _Progress:
     """A progress artifact per stage. The page is for looking at: whatever happens to it, the stage goes on."""
 
-    def __init__(self, run: Run, name: str) -> None:
+    def __init__(self, run: Run, name: str, *, shown: bool) -> None:
         self._name = name
         self._key = artifact_key(run, name)
         self._artifact: UUID | None = None
-        self._off = False
+        self._off = not shown
 
     def show(self, beat: Heartbeat) -> None:
         if beat.total:

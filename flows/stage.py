@@ -43,7 +43,9 @@ def cyborgs_stage(run: str, cycle: int | None = None, force: bool = False) -> St
         # In a process of its own: Prefect's threads and signal handlers stay out of it, and PID 1 can wait for both.
         try:
             request = StageRequest(run=locate_run(run), stage=_stage(), cycle=cycle, force=force)
-            process.launch(request, watch_on_page(request))
+            watch = watch_on_page(request)
+            process.launch(request, watch)
+            watch.finish()
         except PreemptedError as error:
             if error.__cause__ is not None:
                 raise

@@ -25,7 +25,6 @@ def demo_tiles_folder() -> Path:
     folder = cache_folder() / f"{DEMO_TILES}-{recipe}"
     if folder.is_dir():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
     try:
         for path in _shipped_photographs():

@@ -58,7 +58,7 @@ def pack_masks(store: Path, *, name: str) -> PackedMasks:
     folder = cache_folder() / "masks"
     file, table = folder / f"{name}.labels", folder / f"{name}.shapes.npy"
     if not _is_whole(file, table):
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
         shapes = np.zeros((count_rows(store), 2), np.uint16)
         aside = folder / f".partial-{uuid.uuid4().hex}"
         try:

@@ -89,6 +89,8 @@ def _attempt(request: StageRequest, watch: Watch, attempt: int, before: Manifest
     now = _manifest(request, watch)
     # Made again on request, it has another manifest than before; else any will do.
     if now is not None and (now != before or not request.force):
+        figures = "  ".join(f"{figure} {value}" for figure, value in now.summary.items())
+        watch.say(f"{watch.step.name}: done in {now.provenance.seconds:.0f} s  {figures}")
         return _End("done")
     if state is None:
         minutes = watch.run.config.placement.lost_after_minutes

@@ -45,6 +45,10 @@ fi
 for DOCKER in docker /usr/bin/docker; do can_build "$DOCKER" && break; done
 can_build "$DOCKER" || { echo "docker build needs the plugin buildx" >&2; exit 2; }
 
+if docker compose version > /dev/null 2>&1; then COMPOSE="docker compose"; else COMPOSE=docker-compose; fi
+$COMPOSE version > /dev/null || { echo "neither docker compose nor docker-compose is installed" >&2; exit 2; }
+export COMPOSE
+
 step "base image"
 BASE_IMAGE=${BASE_IMAGE:-python:3.11-slim}
 if ! "$DOCKER" image inspect "$BASE_IMAGE" > /dev/null 2>&1 && ! timeout 60 "$DOCKER" pull --quiet "$BASE_IMAGE" 2> /dev/null; then

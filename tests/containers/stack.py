@@ -96,7 +96,14 @@ class Stack:
         subprocess.run([os.environ.get("DOCKER", "docker"), "volume", "rm", "--force", f"{PROJECT}-cache"], check=False)
 
     def compose(self, *arguments: str) -> str:
-        given = ["docker-compose", "--env-file", str(self._env_file), "--project-name", PROJECT, *arguments]
+        given = [
+            *os.environ.get("COMPOSE", "docker compose").split(),
+            "--env-file",
+            str(self._env_file),
+            "--project-name",
+            PROJECT,
+            *arguments,
+        ]
         return run(given, cwd=ROOT, env=self._environment)
 
     def docker(self, *arguments: str) -> str:
@@ -152,7 +159,7 @@ class Stack:
         return "\n".join(line["message"] for line in request("POST", "/logs/filter", query))
 
     def artifacts(self, prefix: str) -> list[dict[str, Any]]:
-        found = request("POST", "/artifacts/latest/filter", {"limit": 200})
+        found = request("POST", "/artifacts/filter", {"limit": 200, "sort": "CREATED_DESC"})
         return [each for each in found if str(each["key"]).startswith(prefix)]
 
     def manifests(self, name: str) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ SAVE_OFTEN = "placement.checkpoint_every_minutes=0.02"
 def wait_for_save(stack: Stack, name: str) -> str:
     """Until train cycle 0 has saved a partial state; the name of its container."""
     train = stack.storage / name / "cycle-000" / "train"
-    wait_for(lambda: any(train.glob("*/partial/*")), f"a partial state of {name}")
+    wait_for(lambda: any(train.glob("*/partial/state.safetensors")), f"a partial state of {name}")
     (container,) = containers(stack, f"train-cycle-0-of-{name}", "--filter", "status=running")
     return container
 
@@ -199,7 +199,7 @@ def test_orchestration_costs_little_over_the_stage_alone(
         started = time.monotonic()
         stack.docker(
             "run", "--rm", "--read-only", "--tmpfs", "/tmp", "--tmpfs", "/home/cyborgs:mode=1777", "--shm-size", "512m",
-            "--user", f"{UID}:{UID}",
+            "--user", f"{UID}:{UID}", "--tmpfs", "/cache:mode=1777",
             "--volume", f"{stack.storage}:/storage", "--volume", f"{stack.photographs}:/data:ro",
             os.environ["CYBORGS_IMAGE"], "python", "-P", "-m", "stages", stage, "--run", "/storage/alone", "--force",
             *([] if cycle is None else ["--cycle", str(cycle)]),
@@ -221,7 +221,9 @@ def test_the_image_holds_no_secret_no_cache_and_no_tests(stack: Stack) -> None:
     assert listed == ""
     installed = stack.docker("run", "--rm", image, "sh", "-c", "/opt/venv/bin/pip freeze --exclude-editable").split()
     pinned = (ROOT / "constraints.txt").read_text().split()
-    assert [package for package in installed if package not in pinned and not package.startswith("pip==")] == []
+    # CUDA's libraries are pinned by torch and faiss themselves, and are not there on every platform.
+    free = ("pip==", "nvidia-", "cuda-", "triton==")
+    assert [package for package in installed if package not in pinned and not package.startswith(free)] == []
 
 
 HOOK = """

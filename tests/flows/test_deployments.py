@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +99,12 @@ def test_every_name_of_the_templates_and_of_compose_is_explained_or_has_a_defaul
     for template in TEMPLATES.glob("*.json"):
         for name in set(re.findall(r"\$\{(\w+)\}", template.read_text())) - set(PATHS):
             assert name in DEFAULTS, name
+
+
+def test_compose_is_valid_under_the_compose_specification() -> None:
+    command = [sys.executable, "-P", "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    checked = subprocess.run([*command, str(ROOT / "docker-compose.yml")], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_compose_binds_to_this_machine_alone_and_pins_images() -> None:

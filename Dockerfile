@@ -33,8 +33,8 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     python3 -m venv /opt/venv \
     && /opt/venv/bin/pip install --disable-pip-version-check --constraint constraints.txt --requirement requirements.txt
 
-FROM base
-COPY --from=dependencies /opt/venv /opt/venv
+# Not copied out of that stage: it would write those gigabytes a second time.
+FROM dependencies
 ARG UID=1000
 ARG GID=1000
 # Any user may be set when a container starts, so what has to be writable is writable for all. HOME and /tmp are made

@@ -159,8 +159,9 @@ class Stack:
         return "\n".join(line["message"] for line in request("POST", "/logs/filter", query))
 
     def artifacts(self, prefix: str) -> list[dict[str, Any]]:
+        """Artifacts whose keys begin so, the oldest first."""
         found = request("POST", "/artifacts/filter", {"limit": 200, "sort": "CREATED_DESC"})
-        return [each for each in found if str(each["key"]).startswith(prefix)]
+        return [each for each in reversed(found) if str(each["key"]).startswith(prefix)]
 
     def manifests(self, name: str) -> list[dict[str, Any]]:
         """All manifests of a run."""

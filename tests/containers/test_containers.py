@@ -50,6 +50,7 @@ def test_every_stage_runs_in_a_container_of_its_own_as_the_user_that_was_set(sta
     hosts = [manifest["provenance"]["container"] for manifest in found]
     assert None not in hosts
     assert len(set(hosts)) == 8
+    assert {manifest["provenance"]["user"] for manifest in found} == {"cyborgs"}
     assert {path.stat().st_uid for path in undisturbed.rglob("*")} == {UID}
     for host in hosts:
         described = json.loads(stack.docker("inspect", host))[0]

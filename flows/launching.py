@@ -20,7 +20,7 @@ def run_step(request: StageRequest, watch: Watch) -> StageResult:
         CyborgsError: as the launcher raises it, or the stage ended well and left no artifact.
     """
     before = _result(request, computed=False)
-    if before is not None and not request.force:
+    if before is not None:
         return before
     # By name and late: one of them brings Prefect, another torch.
     import_module(f"flows.launchers.{launcher(watch)}").launch(request, watch)

@@ -57,7 +57,7 @@ class _Progress:
         self._name = name
         self._key = artifact_key(run, name)
         self._artifact: UUID | None = None
-        self._off = not shown
+        self._shown, self._told = shown, False
 
     def show(self, beat: Heartbeat) -> None:
         if beat.total:
@@ -67,7 +67,7 @@ class _Progress:
         self._set(100.0, f"{self._name}: done")
 
     def _set(self, percent: float, description: str) -> None:
-        if self._off:
+        if not self._shown:
             return
         try:
             if self._artifact is None:
@@ -76,8 +76,9 @@ class _Progress:
             else:
                 update_progress_artifact(self._artifact, percent, description=description)
         except Exception as error:
-            self._off = True
-            print_line(f"{self._name}: progress is not shown on Prefect's page: {error}")
+            if not self._told:
+                print_line(f"{self._name}: progress is not shown on Prefect's page: {error}")
+            self._told = True
 
 
 def show_results(run: Run) -> None:

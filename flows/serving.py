@@ -10,6 +10,7 @@ import urllib.request
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
 
 from schemas.errors import RunError
 from schemas.stages import STAGE_NAMES, STAGE_PURPOSES
@@ -27,6 +28,7 @@ def serve(*, port: int, limit: int) -> None:
     Raises:
         RunError: the server does not start.
     """
+    signal.signal(signal.SIGTERM, _end)  # until Prefect has its own handler: the server must not be left behind
     with _server(port) as url:
         print(f"Prefect's page: {url.removesuffix('/api')}")
         print("In a second terminal:")
@@ -35,7 +37,13 @@ def serve(*, port: int, limit: int) -> None:
         _serve_deployments(limit)
 
 
+def _end(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + signal.SIGTERM)
+
+
 def _serve_deployments(limit: int) -> None:
+    # A stage handed to a deployment would wait for the slot that its flow holds.
+    os.environ["CYBORGS_LAUNCHER"] = "process"
     # A run's lines are printed by its stages; its page has them too.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
     # Imported here: Prefect reads the URL of the server when it is imported.

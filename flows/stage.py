@@ -1,19 +1,20 @@
 """The flow `cyborgs-stage`: one stage by itself, one deployment for each; what the launcher `deployment` starts."""
 
 from pathlib import PurePath
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.runtime import deployment, flow_run
 from prefect.states import Crashed, Failed
+from pydantic import Field
 
 from flows.launchers import process
 from flows.launchers.deployment import PREEMPTED
 from flows.page import watch_on_page
 from flows.prepare import locate_run
 from flows.stopping import as_prefect_ends
-from schemas.errors import ConfigError, CyborgsError, PreemptedError
+from schemas.errors import ConfigError, CyborgsError, PreemptedError, StageCrashedError
 from schemas.plan import step_name
 from schemas.stages import STAGE_NAMES, StageName, StageRequest
 
@@ -30,7 +31,7 @@ def _name() -> str:
 
 
 @flow(name="cyborgs-stage", flow_run_name=_name, persist_result=False)
-def cyborgs_stage(run: str, cycle: int | None = None, force: bool = False) -> State[Any] | None:
+def cyborgs_stage(run: str, cycle: Annotated[int, Field(ge=0)] | None = None, force: bool = False) -> State[Any] | None:
     """Run one stage of a run that exists; the deployment's name says which. A stage that is done is left alone.
 
     Args:
@@ -50,6 +51,8 @@ def cyborgs_stage(run: str, cycle: int | None = None, force: bool = False) -> St
             if error.__cause__ is not None:
                 raise
             return Crashed(name=PREEMPTED, message=str(error))
+        except StageCrashedError as error:
+            return Crashed(message=str(error))
         except CyborgsError as error:
             return Failed(message=str(error))
     return None

@@ -93,10 +93,17 @@ def _slots(text: str) -> int:
 
 
 def set_up(client: SyncPrefectClient, kind: str, template: dict[str, Any], *, slots: int) -> None:
-    """Make the pool and its queues, or bring them up to date."""
+    """Make the pool and its queues, or bring them up to date.
+
+    Raises:
+        ConfigError: there is a pool of that name and of another type.
+    """
     try:
         client.create_work_pool(WorkPoolCreate(name=POOL, type=kind, base_job_template=template))
     except ObjectAlreadyExists:
+        known = client.read_work_pool(POOL).type
+        if known != kind:
+            raise ConfigError(f"work pool {POOL} is of the type {known}: delete it first, or keep to {known}") from None
         client.update_work_pool(POOL, WorkPoolUpdate(base_job_template=template))
     for name, limit in QUEUES.items():
         limit = slots if name == "gpu" else limit

@@ -48,6 +48,10 @@ class StageFailedError(CyborgsError, RuntimeError):
         self.exit_code = exit_code
 
 
+class StageCrashedError(StageFailedError):
+    """A stage's process was killed: out of memory, most often. Not its own doing, so it may be tried again."""
+
+
 class PreemptedError(CyborgsError, RuntimeError):
     """Stopped on request; what was reached is saved and the same command goes on from there."""
 

@@ -76,25 +76,25 @@ def _work(run: Run, found: Standing, standings: Standings, stop: StopRequest) ->
     if found.state == "partial":
         _say(f"{step.name}: going on from where it stopped")
     started = time.monotonic()
-    try:
-        with Heart(run, step) as heart:
-            context = Context(run, step, found.key, found.folder, standings, stop, log, heart)
+    with Heart(run, step) as heart:  # until the commit, which reads and digests all that was written
+        context = Context(run, step, found.key, found.folder, standings, stop, log, heart)
+        try:
             outcome = load_stage(step.stage)(context)
-    except PreemptedError as error:
-        raise PreemptedError(f"{step.name}: {error}") from None
-    finally:
-        log.close()
-    seconds = time.monotonic() - started
-    contents = {role: context.input_manifest(role).content for role, _ in step.inputs}
-    manifest = commit_artifact(
-        run,
-        step,
-        key=found.key,
-        parts=ingredients(run.config, step, inputs=contents, pins=run.record.pins),
-        content=outcome.content,
-        summary=outcome.summary,
-        made_by=provenance(seconds=seconds, device=context.used_device, warnings=tuple(context.warnings)),
-    )
+        except PreemptedError as error:
+            raise PreemptedError(f"{step.name}: {error}") from None
+        finally:
+            log.close()
+        seconds = time.monotonic() - started
+        contents = {role: context.input_manifest(role).content for role, _ in step.inputs}
+        manifest = commit_artifact(
+            run,
+            step,
+            key=found.key,
+            parts=ingredients(run.config, step, inputs=contents, pins=run.record.pins),
+            content=outcome.content,
+            summary=outcome.summary,
+            made_by=provenance(seconds=seconds, device=context.used_device, warnings=tuple(context.warnings)),
+        )
     if manifest.content != outcome.content:
         _say(
             f"warning: {step.name}: another process committed first, with other content; "

@@ -4,6 +4,7 @@ Prefect's states are hearsay here: a worker that dies leaves its run "Running", 
 still be at work. Whether a stage is done is asked of storage; whether it lives, of its heartbeat.
 """
 
+import itertools
 import time
 from dataclasses import dataclass
 from typing import Literal
@@ -13,7 +14,7 @@ import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import State
 from prefect.deployments import run_deployment
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, TerminationSignal
 from prefect.runtime import flow_run
 from prefect.states import Cancelling, Crashed
 
@@ -31,8 +32,11 @@ _POLL_SECONDS = 1.0
 _QUIET_SECONDS = 2.5 * BEAT_SECONDS
 """A heartbeat that stands still for so long after its run has ended is a dead stage's."""
 _PAUSE_SECONDS = 5.0
-_CANCEL_SECONDS = 60.0
+_CANCEL_SECONDS = 25.0
+"""Prefect gives this process 30 s itself."""
 _UNCLAIMED_SECONDS = 60.0
+_STARTING_SECONDS = 3600.0
+"""How long a container may take to start: pulling an image, waiting for a machine."""
 
 Ending = Literal["done", "failed", "cancelled", "crashed", "preempted", "lost"]
 
@@ -51,51 +55,109 @@ def launch(request: StageRequest, watch: Watch) -> None:
         StageFailedError: it ended without its artifact; the message says how and why.
     """
     name, policy = watch.step.name, watch.run.config.placement
-    before = _manifest(request, watch)
-    again = 0
-    for attempt in range(1_000_000):
+    in_vain = 0
+    for attempt in itertools.count():
         reached = watch.pulse.furthest
-        end = _attempt(request, watch, attempt, before)
+        end = _attempt(request, watch, attempt)
         if end.how == "done":
             return
         if end.how in ("failed", "cancelled"):
             raise StageFailedError(f"{name}: {end.how}: {end.why}")
-        again = 0 if watch.pulse.furthest > reached else again + 1
-        if again > policy.retries:
+        in_vain = 0 if watch.pulse.furthest > reached else in_vain + 1
+        if in_vain > policy.retries:
             raise StageFailedError(
-                f"{name}: {end.how}: {end.why}; given up after {again} attempts without progress "
+                f"{name}: {end.how}: {end.why}; given up after {in_vain} attempts without progress "
                 "(placement.retries); what was saved is kept, the same command goes on from there"
             )
         watch.say(f"{name}: {end.how}: {end.why}; starting it again, it goes on from its last save")
         time.sleep(_PAUSE_SECONDS)
-    raise AssertionError("a million attempts")
+
+
+def _attempt(request: StageRequest, watch: Watch, attempt: int) -> _End:
+    child: UUID | None = None
+    key = f"{flow_run.id or uuid4()}-{flow_run.run_count}-{watch.step.name}-{attempt}"
+    with get_client(sync_client=True) as client:
+        try:
+            child = _submit(request, watch, key)
+            end = _wait(client, child, watch)
+            if end.how == "lost":
+                _close(client, child, watch)
+        # Ctrl-C, or SIGTERM under Prefect: the container is not left at work.
+        except (KeyboardInterrupt, TerminationSignal) as reason:
+            # A request that was cut off may have arrived all the same: the same key finds what it made.
+            _cancel(client, child or _submit(request, watch, key), watch)
+            raise PreemptedError(f"{watch.step.name}: stopped, and its container told to stop") from reason
+    now = _manifest(request, watch)
+    if now is None:
+        return end
+    figures = "  ".join(f"{figure} {value}" for figure, value in now.summary.items())
+    watch.say(f"{watch.step.name}: done in {now.provenance.seconds:.0f} s  {figures}")
+    return _End("done")
 
 
 def _manifest(request: StageRequest, watch: Watch) -> Manifest | None:
-    """The manifest that stands now: inputs may have changed while a container waited, so the run is opened anew."""
+    """The manifest that stands now: the run may have changed while a container waited, so it is opened anew."""
     return Standings(open_run(request.run)).of(watch.step).manifest
 
 
-def _attempt(request: StageRequest, watch: Watch, attempt: int, before: Manifest | None) -> _End:
-    with get_client(sync_client=True) as client:
-        child = _submit(request, watch, attempt)
+def _submit(request: StageRequest, watch: Watch, key: str) -> UUID:
+    """Make the flow run of one attempt. A second request with the same key finds the first one's."""
+    name, deployment = watch.step.name, f"cyborgs-stage/{request.stage}"
+    told = False
+    while True:
         try:
-            state = _wait(client, child, watch)
-            if state is None:
-                _close(client, child, watch)
-        except BaseException as reason:
-            _cancel(client, child, watch)
-            raise PreemptedError(f"{watch.step.name}: stopped, and its container told to stop") from reason
-    now = _manifest(request, watch)
-    # Made again on request, it has another manifest than before; else any will do.
-    if now is not None and (now != before or not request.force):
-        figures = "  ".join(f"{figure} {value}" for figure, value in now.summary.items())
-        watch.say(f"{watch.step.name}: done in {now.provenance.seconds:.0f} s  {figures}")
-        return _End("done")
-    if state is None:
-        minutes = watch.run.config.placement.lost_after_minutes
-        return _End("lost", f"no sign of life from its container for {minutes:g} min")
-    return _judge(state)
+            child = run_deployment(
+                deployment,
+                parameters={"run": request.run, "cycle": request.cycle},
+                timeout=0,
+                flow_run_name=f"{name} of {watch.run.store.url.rsplit('/', 1)[-1]}",
+                idempotency_key=key,
+                tags=["cyborgs"],
+            )
+        except ObjectNotFound as error:
+            raise StageFailedError(
+                f"{name}: there is no deployment {deployment}: `prefect deploy --all` makes it"
+            ) from error
+        except httpx.HTTPError as error:
+            if isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500:
+                raise StageFailedError(f"{name}: {deployment} is refused by the Prefect server: {error}") from error
+            if not told:
+                watch.say(f"{name}: the Prefect server does not answer ({type(error).__name__}); trying again")
+            told = True
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            watch.say(f"{name}: handed to {deployment} as {child.name}")  # type: ignore[union-attr]
+            return child.id  # type: ignore[union-attr]
+
+
+def _wait(client: SyncPrefectClient, child: UUID, watch: Watch) -> _End:
+    """How a flow run ends; it is lost when its stage shows no sign of life while it is said to be at work."""
+    lost_after = watch.run.config.placement.lost_after_minutes * 60
+    submitted, told, before = time.monotonic(), False, ""
+    while True:
+        time.sleep(_POLL_SECONDS)
+        asked = time.monotonic()
+        try:
+            state = _state(client, child)
+        except ObjectNotFound:
+            return _End("lost", "somebody deleted its flow run")
+        watch.look()
+        if time.monotonic() - asked > _QUIET_SECONDS:
+            watch.pulse.rest()  # the server was away, and so was this look-out: silence counts from now
+        if state is None:
+            continue
+        if state.is_final():
+            return _judge(_settle(client, child, watch) or state)
+        if state.type.value != before:
+            before = state.type.value
+            watch.pulse.rest()
+        if (state.is_running() or state.is_cancelling()) and watch.pulse.silence > lost_after:
+            return _End("lost", f"no sign of life from its container for {lost_after / 60:g} min")
+        if state.is_pending() and watch.pulse.silence > _STARTING_SECONDS:
+            return _End("lost", f"its container has not started for {_STARTING_SECONDS / 60:g} min")
+        if state.is_scheduled() and not told and time.monotonic() - submitted > _UNCLAIMED_SECONDS:
+            watch.say(f"{watch.step.name}: still waiting for a worker with a free slot to take it up")
+            told = True
 
 
 def _judge(state: State) -> _End:
@@ -109,70 +171,21 @@ def _judge(state: State) -> _End:
     return _End("crashed" if state.is_crashed() else "failed", why)
 
 
-def _submit(request: StageRequest, watch: Watch, attempt: int) -> UUID:
-    deployment = f"cyborgs-stage/{request.stage}"
-    parent = f"{flow_run.id or uuid4()}-{flow_run.run_count}"
-    try:
-        child = run_deployment(
-            deployment,
-            parameters={"run": request.run, "cycle": request.cycle, "force": request.force},
-            timeout=0,
-            flow_run_name=f"{watch.step.name} of {watch.run.store.url.rsplit('/', 1)[-1]}",
-            # The same attempt never starts twice; the next attempt, or a retry of the parent, is a run of its own.
-            idempotency_key=f"{parent}-{watch.step.name}-{attempt}",
-            tags=["cyborgs"],
-        )
-    except ObjectNotFound as error:
-        raise StageFailedError(
-            f"{watch.step.name}: there is no deployment {deployment}: `prefect deploy --all` makes it"
-        ) from error
-    watch.say(f"{watch.step.name}: handed to {deployment} as {child.name}")  # type: ignore[union-attr]
-    return child.id  # type: ignore[union-attr]
-
-
-def _wait(client: SyncPrefectClient, child: UUID, watch: Watch) -> State | None:
-    """The final state of a flow run; None when it is lost."""
-    lost_after = watch.run.config.placement.lost_after_minutes * 60
-    submitted, told = time.monotonic(), False
-    running = False
-    while True:
-        time.sleep(_POLL_SECONDS)
-        watch.look()
-        state = _state(client, child)
-        if state is not None and state.is_final():
-            return state if _is_quiet(watch) else _outlive(client, child, watch)
-        if state is not None and state.is_running() != running:
-            running = state.is_running()
-            watch.pulse.rest()
-        if running and watch.pulse.silence > lost_after:
-            return None
-        if not running and not told and time.monotonic() - submitted > _UNCLAIMED_SECONDS:
-            watch.say(f"{watch.step.name}: still waiting for a worker with a free slot to take it up")
-            told = True
-
-
-def _is_quiet(watch: Watch) -> bool:
-    """Whether a run that is said to have ended has: its heartbeat is gone or stands still."""
-    if watch.pulse.last is None:
-        return True
+def _settle(client: SyncPrefectClient, child: UUID, watch: Watch) -> State | None:
+    """Wait until a stage whose run is said to have ended really has: its heartbeat is gone or stands still."""
+    told = False
     watch.pulse.rest()
-    while watch.pulse.silence < _QUIET_SECONDS:
+    while watch.pulse.last is not None and watch.pulse.silence < _QUIET_SECONDS:
         before = watch.pulse.last
-        watch.look()
-        if watch.pulse.last is None:
-            return True
-        if watch.pulse.last != before:
-            return False
         time.sleep(_POLL_SECONDS)
-    return True
-
-
-def _outlive(client: SyncPrefectClient, child: UUID, watch: Watch) -> State | None:
-    """The stage is said to have ended and is still at work: wait until it really has."""
-    watch.say(f"{watch.step.name}: its flow run has ended, the stage itself is still at work; waiting for it")
-    while not _is_quiet(watch):
-        pass
-    return _state(client, child)
+        watch.look()
+        if watch.pulse.last not in (before, None) and not told:
+            watch.say(f"{watch.step.name}: its flow run has ended, the stage itself is still at work; waiting for it")
+            told = True
+    try:
+        return _state(client, child)
+    except ObjectNotFound:
+        return None
 
 
 def _state(client: SyncPrefectClient, child: UUID) -> State | None:
@@ -193,17 +206,17 @@ def _cancel(client: SyncPrefectClient, child: UUID, watch: Watch) -> None:
         while time.monotonic() < deadline:
             state = _state(client, child)
             if state is not None and state.is_final():
-                watch.say(f"{name}: its container has stopped; what was done is saved")
+                watch.say(f"{name}: its flow run has ended as {state.name}; what was saved is kept")
                 return
             time.sleep(_POLL_SECONDS)
-        watch.say(f"{name}: its container has not stopped yet; look at `prefect flow-run inspect {child}`")
-    except httpx.HTTPError:
-        watch.say(f"{name}: the server does not answer, so its container was not told to stop: flow run {child}")
+        watch.say(f"{name}: its container has not stopped yet; see `prefect flow-run inspect {child}`")
+    except (httpx.HTTPError, ObjectNotFound):
+        watch.say(f"{name}: its container could not be told to stop: flow run {child}")
 
 
 def _close(client: SyncPrefectClient, child: UUID, watch: Watch) -> None:
     """A lost run would hold its slot of the queue for ever."""
     try:
         client.set_flow_run_state(child, Crashed(message="no sign of life from its container"), force=True)
-    except httpx.HTTPError:
-        watch.say(f"{watch.step.name}: the server does not answer; flow run {child} may still hold its slot")
+    except (httpx.HTTPError, ObjectNotFound):
+        watch.say(f"{watch.step.name}: flow run {child} may still hold its slot; `prefect flow-run delete {child}`")

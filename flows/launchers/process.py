@@ -10,7 +10,7 @@ import time
 from collections import deque
 
 from flows.watch import Watch
-from schemas.errors import EXIT_PREEMPTED, PreemptedError, StageFailedError
+from schemas.errors import EXIT_PREEMPTED, PreemptedError, StageCrashedError, StageFailedError
 from schemas.stages import StageRequest
 
 GRACE_SECONDS = 120.0
@@ -31,6 +31,7 @@ def launch(request: StageRequest, watch: Watch) -> None:
 
     Raises:
         PreemptedError: the stage stopped on request.
+        StageCrashedError: it was killed.
         StageFailedError: it ended without its artifact; its own message has been printed.
     """
     name = watch.step.name
@@ -41,6 +42,7 @@ def launch(request: StageRequest, watch: Watch) -> None:
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE if watch.capture else None,
         text=True,
+        errors="replace",  # a library may print anything, and a reader that stopped would block the stage
     )
     lines = _Lines(child, watch)
     try:
@@ -54,7 +56,7 @@ def launch(request: StageRequest, watch: Watch) -> None:
     if code == EXIT_PREEMPTED:
         raise PreemptedError(f"{name}: stopped")
     if code < 0:
-        raise StageFailedError(f"{name}: ended by {signal.Signals(-code).name}; the same command goes on from there")
+        raise StageCrashedError(f"{name}: ended by {signal.Signals(-code).name}; the same command goes on from there")
     if code:
         raise StageFailedError(f"{name}: failed: {lines.last or 'see above'}", exit_code=code)
 

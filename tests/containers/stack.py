@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -82,7 +83,10 @@ class Stack:
         self.compose("down", "--volumes", "--remove-orphans")
         self.compose("up", "--detach")
         wait_for(lambda: self._health("worker") == "healthy", "a healthy worker", seconds=120)
-        self.prefect("--no-prompt", "deploy", "--all")
+        # On a terminal, where it would ask questions: there must be none.
+        deploy = shlex.join([sys.executable, "-P", "-m", "prefect", "deploy", "--all"])
+        typed = ["script", "--quiet", "--return", "--command", deploy, "/dev/null"]
+        run(typed, cwd=ROOT, env=self._environment, stdin=subprocess.DEVNULL, timeout=120)
         return self
 
     def __exit__(self, *_: object) -> None:

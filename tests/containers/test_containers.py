@@ -145,6 +145,21 @@ def test_killed_and_preempted_containers_are_started_again_by_policy(stack: Stac
     assert re.search(r"train cycle 0: crashed: .*; starting it again", task_log), task_log
 
 
+def test_a_lost_stage_is_given_up_and_started_again(stack: Stack) -> None:
+    """Worker and container die together and nobody tells Prefect: its state stays Running, the heartbeat stands still."""
+    one_cycle = ["schedule.epochs=16", "schedule.bootstrap_every_epochs=0", "placement.lost_after_minutes=0.4"]
+    flow = stack.start_full("lost", *stack.SETTINGS, SAVE_OFTEN, *one_cycle)
+    container = wait_for_save(stack, "lost")
+    stack.compose("kill", "worker")
+    stack.docker("kill", container)
+    stack.compose("up", "--detach", "worker")
+    ended = stack.finish(flow)
+    assert ended.state == "Completed", ended.log
+    assert "train cycle 0: lost: no sign of life from its container for 0.4 min; starting it again" in ended.log
+    given_up = stack.flow_runs("cyborgs-stage/train", like="train cycle 0 of lost")[-1]
+    assert (given_up.state, given_up.message) == ("Crashed", "no sign of life from its container")
+
+
 def test_a_cancelled_flow_stops_its_container_which_saves(stack: Stack) -> None:
     flow = stack.start_full("cancelled", *stack.SETTINGS, SAVE_OFTEN, "schedule.epochs=400")
     container = wait_for_save(stack, "cancelled")
@@ -155,7 +170,7 @@ def test_a_cancelled_flow_stops_its_container_which_saves(stack: Stack) -> None:
     stage = stack.flow_runs("cyborgs-stage/train", like="train cycle 0 of cancelled")[0]
     assert stage.state == "Cancelled"
     assert "train cycle 0: stopped; what was done is saved" in stack.log(stage.id)
-    assert "train cycle 0: its container has stopped" in stack.log(flow)
+    assert "train cycle 0: its flow run has ended as Cancelled" in stack.log(flow)
 
 
 def test_the_server_may_be_away_for_half_a_minute(stack: Stack, undisturbed: Path) -> None:

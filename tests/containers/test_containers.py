@@ -146,7 +146,7 @@ def test_killed_and_preempted_containers_are_started_again_by_policy(stack: Stac
 
 
 def test_a_lost_stage_is_given_up_and_started_again(stack: Stack) -> None:
-    """Worker and container die together and nobody tells Prefect: its state stays Running, the heartbeat stands still."""
+    """Worker and container die together, nobody tells Prefect: its state stays Running, the heartbeat stands still."""
     one_cycle = ["schedule.epochs=16", "schedule.bootstrap_every_epochs=0", "placement.lost_after_minutes=0.4"]
     flow = stack.start_full("lost", *stack.SETTINGS, SAVE_OFTEN, *one_cycle)
     container = wait_for_save(stack, "lost")

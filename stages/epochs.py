@@ -13,6 +13,7 @@ from schemas.errors import DataError, RunError
 from stages.checkpoint import backbone_of
 from stages.context import Context
 from stages.device import loader_workers
+from stages.monitor import Monitor
 from storage import layout
 from storage.checkpoints import decode_tensors, encode_tensors
 
@@ -65,7 +66,9 @@ def run_epochs(
     workers = loader_workers(config, context.device)
     loader = view_loader(dataset, sampler, workers=workers, pin_memory=context.device.type == "cuda")
     metrics: dict[str, float] = {}
-    saved = time.monotonic()
+    monitor = Monitor(context.warn)
+    saved = logged = time.monotonic()
+    logged_at = pretraining.step
     with context.progress(
         total=last - first,
         done=pretraining.step - first,
@@ -80,7 +83,11 @@ def run_epochs(
             if done % config.placement.log_every_steps == 0 or done == last:
                 metrics = _numbers(taken)
                 _check_finite(context, metrics, done)
-                context.metrics.write(done, {"epoch": epoch, **metrics})
+                monitor.look(metrics, done)
+                images = (done - logged_at) * config.optimization.batch_size
+                speed = images / max(time.monotonic() - logged, 1e-9)
+                context.metrics.write(done, {"epoch": epoch, **metrics, "images_per_second": speed})
+                logged, logged_at = time.monotonic(), done
                 progress.advance(loss=metrics["loss"], epoch=str(epoch))
             else:
                 progress.advance()

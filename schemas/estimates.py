@@ -106,8 +106,9 @@ def checkpoint_bytes(config: RunConfig) -> int:
 
 
 def _pairs(config: RunConfig) -> int:
-    """Pairs of views of a photograph over all epochs of training: one, and one more where the vMF loss joins."""
+    """Pairs of views of a photograph over all epochs of training: one, and one more for a vMF update of its own."""
     every, weight = config.train.vmf_every_epochs, config.train.vmf_weight
     epochs = range(config.schedule.warmup_epochs, config.schedule.epochs)
-    joined = sum(1 for epoch in epochs if every and weight and epoch % every == 0)
-    return len(epochs) + joined
+    if not every or not weight or config.train.vmf_update == "joint":
+        return len(epochs)
+    return len(epochs) + sum(epoch % every == 0 for epoch in epochs)

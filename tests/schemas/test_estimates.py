@@ -29,6 +29,7 @@ def test_a_hand_worked_example() -> None:
         "schedule.checkpoint_epochs=[]",
         "optimization.lr_warmup_epochs=0",
         "train.vmf_every_epochs=2",
+        "train.vmf_update=separate",
         "masks.max_side=448",
         "augmentation.crop_size=224",
         "evaluate.images=10",

@@ -1,0 +1,229 @@
+"""Wrong implementations that were seen elsewhere or are easily made: one change of one line each."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A wrong implementation, and the tests that have to notice it."""
+
+    name: str
+    file: str
+    before: str
+    after: str
+    tests: str
+    """Folder or file under tests/."""
+
+
+LOSSES, TRAINING = "cyborgs/losses", "cyborgs/training"
+_VMF, _MASK = "cyborgs/losses/vmf.py", "cyborgs/losses/mask_contrastive.py"
+_VMF_STEP, _STEP = "cyborgs/training/vmf_step.py", "cyborgs/training/pretraining.py"
+_KMEANS, _BOOTSTRAP = "cyborgs/clustering/spherical_kmeans.py", "cyborgs/clustering/bootstrap.py"
+_MATCHES, _LABELS = "cyborgs/regions/correspondence.py", "cyborgs/regions/label_grid.py"
+_POOLING, _FUSION = "cyborgs/regions/pooling.py", "cyborgs/networks/fusion.py"
+_SIAMESE, _EMA = "cyborgs/networks/siamese.py", "cyborgs/optimization/ema.py"
+_SCHEDULES, _OPTIMIZERS = "cyborgs/optimization/schedules.py", "cyborgs/optimization/optimizers.py"
+
+MUTANTS = [
+    Mutant(
+        "vMF sign flipped",
+        _VMF,
+        "F.cross_entropy(concentration * features",
+        "F.cross_entropy(-concentration * features",
+        LOSSES,
+    ),
+    Mutant("kappa dropped", _VMF, "F.cross_entropy(concentration * features", "F.cross_entropy(features", LOSSES),
+    Mutant(
+        "prototypes not normalised",
+        _KMEANS,
+        "clustering.spherical = True",
+        "clustering.spherical = False",
+        "cyborgs/clustering",
+    ),
+    Mutant(
+        "own-view prototypes in the inter term",
+        _VMF,
+        "inter(features_1, clustering_2, matches_1, matched_1)",
+        "inter(features_1, clustering_1, matches_1, matched_1)",
+        LOSSES,
+    ),
+    Mutant(
+        "flip ignored in the correspondence",
+        _MATCHES,
+        "columns = torch.where(flip > 0, 1 - columns, columns)",
+        "columns = torch.where(flip > 2, 1 - columns, columns)",
+        "cyborgs/regions",
+    ),
+    Mutant(
+        "flip of the other view ignored in the correspondence",
+        _MATCHES,
+        "horizontal = torch.where(flip > 0, 1 - horizontal, horizontal)",
+        "horizontal = torch.where(flip > 2, 1 - horizontal, horizontal)",
+        "cyborgs/regions",
+    ),
+    Mutant(
+        "overlap not masked",
+        _MATCHES,
+        "return torch.where(inside, cell, -1).flatten(1)",
+        "return torch.where(inside, cell, 0).flatten(1)",
+        "cyborgs/regions",
+    ),
+    Mutant(
+        "inter terms averaged over all cells",
+        _VMF,
+        "count = found.sum() if matched is None else matched",
+        "count = torch.tensor(found.numel()) if matched is None else matched",
+        LOSSES,
+    ),
+    Mutant(
+        "K off by one at the upper end",
+        _BOOTSTRAP,
+        "random.integers(clusters[0], clusters[1], endpoint=True)",
+        "random.integers(clusters[0], clusters[1])",
+        "cyborgs/clustering",
+    ),
+    Mutant(
+        "K off by one at the lower end",
+        _BOOTSTRAP,
+        "random.integers(clusters[0], clusters[1], endpoint=True)",
+        "random.integers(clusters[0] + 1, clusters[1], endpoint=True)",
+        "cyborgs/clustering",
+    ),
+    Mutant(
+        "seed without the cycle",
+        _BOOTSTRAP,
+        'stream("masks", seed, cycle, group)',
+        'stream("masks", seed, group)',
+        "cyborgs/clustering",
+    ),
+    Mutant(
+        "labels assigned before the last centroid update",
+        _KMEANS,
+        "clustering.niter = iterations",
+        "clustering.niter = iterations - 1",
+        "cyborgs/clustering",
+    ),
+    Mutant(
+        "ids clipped to 81",
+        _POOLING,
+        "member = (regions.unsqueeze(2) == labels.unsqueeze(1))",
+        "member = (regions.unsqueeze(2) == labels.clamp(max=80).unsqueeze(1))",
+        "cyborgs/regions",
+    ),
+    Mutant(
+        "ties to the highest label",
+        _LABELS,
+        "winners = counts.reshape(grid * grid, LABELS).argmax(axis=1)",
+        "winners = LABELS - 1 - counts.reshape(grid * grid, LABELS)[:, ::-1].argmax(axis=1)",
+        "cyborgs/regions",
+    ),
+    Mutant(
+        "mean pooling without the area",
+        _POOLING,
+        "torch.bmm(member, features) / member.sum(dim=2, keepdim=True)",
+        "torch.bmm(member, features) / member.shape[2]",
+        "cyborgs/regions",
+    ),
+    Mutant(
+        "layer left out of the fusion",
+        _FUSION,
+        "for layer in features]\n    return torch.cat(maps, dim=1).flatten(2)",
+        "for layer in features[:1] + features[:1] + features[2:]]\n    return torch.cat(maps, dim=1).flatten(2)",
+        "cyborgs/networks",
+    ),
+    Mutant(
+        "views swapped for one direction only",
+        _MASK,
+        "two = _direction(predictions_2, regions_2, targets_2, targets_1, temperature, first_image)",
+        "two = _direction(predictions_2, regions_2, targets_1, targets_2, temperature, first_image)",
+        LOSSES,
+    ),
+    Mutant("self not masked", _MASK, ".masked_fill(itself, -torch.inf)", ".masked_fill(itself, 0.0)", LOSSES),
+    Mutant(
+        "same image's other regions masked too",
+        _MASK,
+        "itself = (image == own.images) & (ids == own.regions)",
+        "itself = image == own.images",
+        LOSSES,
+    ),
+    Mutant("several positives not shared", _MASK, ".sum(dim=1) / positives.clamp(min=1)", ".sum(dim=1)", LOSSES),
+    Mutant("orphans counted", _MASK, "weights = (positives > 0).float() / repeats", "weights = 1.0 / repeats", LOSSES),
+    Mutant(
+        "temperature applied twice",
+        _MASK,
+        "logits_other = anchors @ other.vectors.T / temperature",
+        "logits_other = anchors @ other.vectors.T / temperature / temperature",
+        LOSSES,
+    ),
+    Mutant(
+        "target sampled apart from online",
+        _STEP,
+        "self._project(self.network.target, target[view], labels[view], regions[view])",
+        "self._project(self.network.target, target[view], labels[view], regions[view].roll(1, 1))",
+        TRAINING,
+    ),
+    Mutant(
+        "target in eval mode",
+        _STEP,
+        "        self.network.train()\n",
+        "        self.network.train()\n        self.network.target.eval()\n",
+        TRAINING,
+    ),
+    Mutant("EMA without buffers", _EMA, "average.copy_(buffer)", "average.copy_(average)", "cyborgs/optimization"),
+    Mutant(
+        "EMA schedule reversed",
+        _SCHEDULES,
+        "return 1 - slack * (1 + math.cos(math.pi * step / steps)) / 2",
+        "return 1 - slack * (1 - math.cos(math.pi * step / steps)) / 2",
+        "cyborgs/optimization",
+    ),
+    Mutant(
+        "projector output with bias",
+        _SIAMESE,
+        "nn.Linear(hidden, outputs, bias=False)",
+        "nn.Linear(hidden, outputs)",
+        "cyborgs/networks",
+    ),
+    Mutant(
+        "LARS on batch-norm",
+        _OPTIMIZERS,
+        'groups[1]["adapt"] = False',
+        'groups[1]["adapt"] = True',
+        "cyborgs/optimization",
+    ),
+    Mutant(
+        "decay on biases",
+        _OPTIMIZERS,
+        '{"params": others, "weight_decay": 0.0}',
+        '{"params": others, "weight_decay": weight_decay}',
+        "cyborgs/optimization",
+    ),
+    Mutant(
+        "lr warm-up off by one step",
+        _SCHEDULES,
+        "return peak * (step + 1) / warmup_steps",
+        "return peak * step / warmup_steps",
+        "cyborgs/optimization",
+    ),
+    Mutant(
+        "gradient through prototypes",
+        _VMF_STEP,
+        "clustered = (target[0].detach(), target[1].detach())",
+        "clustered = (online[0], online[1])",
+        TRAINING,
+    ),
+    Mutant(
+        "vMF joining at t % M == 1",
+        "stages/build.py",
+        "epoch % every == 0",
+        "epoch % every == 1",
+        "stages/test_pipeline.py",
+    ),
+    Mutant(
+        "bootstrap after instead of before the epoch",
+        "schemas/plan.py",
+        "every and epoch % every == 0]",
+        "every and (epoch - 1) % every == 0]",
+        "schemas/test_plan.py",
+    ),
+]

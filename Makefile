@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 RUN ?= runs/demo
 
-.PHONY: demo test test-slow test-containers lint format clean
+.PHONY: demo test test-slow test-mutants test-containers lint format clean
 
 demo: $(VENV)/.runtime  ## the whole alternation on a few photographs, in minutes
 	$(BIN)/cyborgs run demo --run $(RUN)
@@ -15,6 +15,9 @@ test: $(VENV)/.dev  ## all quick tests
 
 test-slow: $(VENV)/.dev  ## a run of a few hundred photographs; needs CYBORGS_SAMPLE_DATA
 	$(BIN)/python -m pytest -m slow
+
+test-mutants: $(VENV)/.dev  ## wrong implementations, each of which a test has to notice
+	$(BIN)/python -m tests.mutants.run
 
 test-containers: $(VENV)/.dev  ## the image, compose and every failure of a container; gets an engine where there is none
 	PYTHON=$(BIN)/python tests/containers/run.sh

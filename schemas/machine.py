@@ -30,7 +30,7 @@ class PlacementConfig(Settings):
     launcher: Literal["auto", "process", "inline", "deployment"] = "auto"
     """Stages as child processes, inline (debugging), as deployments; auto: as CYBORGS_LAUNCHER says, else process."""
     retries: Annotated[int, Field(ge=0)] = 2
-    """How often in a row a stage that crashed, was preempted or lost is started again without having got further."""
+    """How often in a row a stage that crashed, was preempted or lost starts again without getting further; 0: never."""
     lost_after_minutes: Annotated[float, Field(gt=0)] = 3.0
     """A stage in a container that shows no sign of life for so long is given up."""
     checkpoint_every_minutes: Annotated[float, Field(gt=0)] = 10.0

@@ -64,10 +64,10 @@ def launch(request: StageRequest, watch: Watch) -> None:
         if end.how in ("failed", "cancelled"):
             raise StageFailedError(f"{name}: {end.how}: {end.why}")
         in_vain = 0 if watch.pulse.furthest > reached else in_vain + 1
-        if in_vain > policy.retries:
+        if not policy.retries or in_vain > policy.retries:
             raise StageFailedError(
-                f"{name}: {end.how}: {end.why}; given up after {in_vain} attempts without progress "
-                "(placement.retries); what was saved is kept, the same command goes on from there"
+                f"{name}: {end.how}: {end.why}; not started again (placement.retries {policy.retries}); "
+                "what was saved is kept, the same command goes on from there"
             )
         watch.say(f"{name}: {end.how}: {end.why}; starting it again, it goes on from its last save")
         time.sleep(_PAUSE_SECONDS)

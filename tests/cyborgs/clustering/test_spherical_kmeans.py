@@ -37,6 +37,19 @@ def test_same_as_lloyds_algorithm_from_the_same_start(seed: int) -> None:
     np.testing.assert_allclose(_cluster(points, 5, seed=seed, points_per_cluster=1000), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("iterations", [1, 2, 3])
+def test_centroids_are_those_after_the_last_update(iterations: int) -> None:
+    """Stopped long before it settles, points without structure, so that every iteration moves the centroids."""
+    points = random_units(np.random.default_rng(11), 400, 6)
+    random = np.random.default_rng(0)
+    fitted = points[random.permutation(len(points))]
+    start = fitted[random.choice(len(fitted), 6, replace=False)]
+    found = _cluster(points, 6, seed=0, iterations=iterations, points_per_cluster=400)
+    expected = references.spherical_kmeans(points, start, iterations=iterations)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert not np.allclose(found, references.spherical_kmeans(points, start, iterations=iterations - 1), atol=1e-3)
+
+
 def test_finds_the_directions() -> None:
     """Of several starts the best one recovers the five directions the points were made from."""
     points, directions = _blobs(3)

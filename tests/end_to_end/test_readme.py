@@ -48,7 +48,8 @@ def test_every_command_works_in_order(tmp_path: Path, request: pytest.FixtureReq
         if words[0] == "make":
             continue
         if words == ["cyborgs", "serve"]:
-            request.addfinalizer(serve(words, tmp_path, environment).terminate)
+            server = serve(words, tmp_path, environment)
+            request.addfinalizer(lambda server=server: stop(server))
             continue
         ended = subprocess.run(
             words,
@@ -87,3 +88,9 @@ def serve(words: list[str], folder: Path, environment: dict[str, str]) -> "subpr
     ):
         assert time.monotonic() < deadline
     return server
+
+
+def stop(server: "subprocess.Popen[str]") -> None:
+    """As Ctrl-C or a closed terminal would."""
+    server.terminate()
+    server.communicate(timeout=120)

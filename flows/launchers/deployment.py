@@ -7,12 +7,12 @@ still be at work. Whether a stage is done is asked of storage; whether it lives,
 import itertools
 import time
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 from uuid import UUID, uuid4
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound, TerminationSignal
 from prefect.runtime import flow_run
@@ -106,7 +106,7 @@ def _submit(request: StageRequest, watch: Watch, key: str) -> UUID:
     told = False
     while True:
         try:
-            child = run_deployment(
+            made = run_deployment(
                 deployment,
                 parameters={"run": request.run, "cycle": request.cycle},
                 timeout=0,
@@ -126,8 +126,9 @@ def _submit(request: StageRequest, watch: Watch, key: str) -> UUID:
             told = True
             time.sleep(_PAUSE_SECONDS)
         else:
-            watch.say(f"{name}: handed to {deployment} as {child.name}")  # type: ignore[union-attr]
-            return child.id  # type: ignore[union-attr]
+            child = cast(FlowRun, made)  # typed as a coroutine too, which it is inside an event loop alone
+            watch.say(f"{name}: handed to {deployment} as {child.name}")
+            return child.id
 
 
 def _wait(client: SyncPrefectClient, child: UUID, watch: Watch) -> _End:

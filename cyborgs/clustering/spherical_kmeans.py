@@ -28,7 +28,7 @@ def spherical_kmeans(
         random: the stream that all choices come from.
 
     Returns:
-        (K, D) float32 unit vectors on the points' device.
+        (K, D) unit vectors on the points' device and in their format; computed in float32.
 
     Raises:
         ValueError: there are no points.
@@ -52,4 +52,4 @@ def spherical_kmeans(
     faiss.copy_array_to_vector(np.ascontiguousarray(fitted[start]).ravel(), clustering.centroids)
     clustering.train(fitted, index)
     centroids = faiss.vector_to_array(clustering.centroids).reshape(clusters, -1)
-    return torch.from_numpy(centroids.copy()).to(points.device)
+    return torch.from_numpy(centroids.copy()).to(points)

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from cyborgs.distributed import World
+from cyborgs.precision import at_least_float32
+
 
 @dataclass(frozen=True)
 class RegionTargets:
@@ -20,6 +23,10 @@ class RegionTargets:
     """(M',) number of the image in the global batch."""
     regions: Tensor
     """(M',) region id."""
+
+    def gathered(self, world: World) -> "RegionTargets":
+        """Those of all processes, in order of rank."""
+        return RegionTargets(world.gather(self.vectors), world.gather(self.images), world.gather(self.regions))
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ def region_targets(projections: Tensor, regions: Tensor, *, first_image: int = 0
     batch, count = regions.shape
     images = torch.arange(first_image, first_image + batch, device=regions.device)
     return RegionTargets(
-        F.normalize(projections.detach().float(), dim=-1).flatten(0, 1),
+        F.normalize(at_least_float32(projections.detach()), dim=-1).flatten(0, 1),
         images.repeat_interleave(count),
         regions.flatten(),
     )
@@ -97,7 +104,7 @@ def _direction(
     first_image: int,
 ) -> MaskLoss:
     batch, count = regions.shape
-    anchors = F.normalize(predictions.float(), dim=-1).flatten(0, 1)  # (M, D)
+    anchors = F.normalize(at_least_float32(predictions), dim=-1).flatten(0, 1)  # (M, D)
     ids = regions.flatten().unsqueeze(1)  # (M, 1)
     image = torch.arange(first_image, first_image + batch, device=regions.device)
     image = image.repeat_interleave(count).unsqueeze(1)

@@ -70,7 +70,8 @@ def clustering_consistency_loss(
         clustering_1, clustering_2: prototypes and assignments of the two views.
         matches_1: (B, N) cell of view 2 at the same place as each cell of view 1, -1 for none; `matches_2` the reverse.
         concentration: kappa.
-        matched_1, matched_2: cells with a match that an inter term's mean divides by; default those given here.
+        matched_1, matched_2: what the sum of an inter term is divided by; default the cells with a match given here.
+            Where the batch is one share of n: 1/n of the whole batch's cells with a match, or of 1 if it has none.
 
     Returns:
         Scalar: the sum of four terms, each a mean over its cells; an inter term without a cell is 0.
@@ -95,8 +96,8 @@ def clustering_consistency_loss(
             concentration=concentration,
             distance=distance,
         )
-        count = found.sum() if matched is None else matched
-        return torch.where(found.flatten(), each, 0.0).sum() / count.clamp(min=1)
+        count = found.sum().clamp(min=1) if matched is None else matched.to(each)
+        return torch.where(found.flatten(), each, 0.0).sum() / count
 
     return (
         intra(features_1, clustering_1)

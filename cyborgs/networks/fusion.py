@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from cyborgs.precision import at_least_float32
+
 Downsample = Literal["area", "bilinear"]
 
 
@@ -34,9 +36,9 @@ def fuse(features: Sequence[Tensor], grid: int, *, downsample: Downsample = "are
         features: (B, C_l, H_l, W_l) per layer.
 
     Returns:
-        (B, G * G, sum of C_l), float32, cells in row-major order.
+        (B, G * G, sum of C_l), float32 or wider, cells in row-major order.
     """
-    maps = [to_grid(layer.float(), grid, grid, downsample=downsample) for layer in features]
+    maps = [to_grid(at_least_float32(layer), grid, grid, downsample=downsample) for layer in features]
     return torch.cat(maps, dim=1).flatten(2).transpose(1, 2)
 
 
@@ -47,8 +49,8 @@ def unit_features(features: Sequence[Tensor]) -> Tensor:
         features: (B, C_l, H_l, W_l) per layer.
 
     Returns:
-        (B, H, W, sum of C_l), float32, unit vectors; a zero feature stays zero.
+        (B, H, W, sum of C_l), float32 or wider, unit vectors; a zero feature stays zero.
     """
     height, width = features[0].shape[-2:]
-    maps = [to_grid(layer.float(), int(height), int(width)) for layer in features]
+    maps = [to_grid(at_least_float32(layer), int(height), int(width)) for layer in features]
     return F.normalize(torch.cat(maps, dim=1), dim=1, eps=1e-12).permute(0, 2, 3, 1)

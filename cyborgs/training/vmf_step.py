@@ -1,6 +1,6 @@
-"""The vMF clustering loss of one batch: prototypes, assignments, correspondence, loss (section 3.4, Algorithm 2).
+"""The vMF clustering loss of one step: prototypes, assignments, correspondence, loss (section 3.4, Algorithm 2).
 
-Axes: B images, H x W the clustered layer's grid, N = H x W, D dimensions, K clusters.
+Axes: B images of this process, H x W the clustered layer's grid, N = H x W, D dimensions, K clusters.
 """
 
 import math
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cyborgs.clustering.spherical_kmeans import spherical_kmeans
+from cyborgs.distributed import ALONE, World
 from cyborgs.losses.vmf import Clustering, assign, clustering_consistency_loss
 from cyborgs.random_streams import stream
 from cyborgs.regions.correspondence import geometric_matches, index_matches
@@ -17,15 +18,23 @@ from cyborgs.training.settings import VmfLoss
 
 
 @dataclass(frozen=True)
-class VmfResult:
-    """The loss, and how evenly prototypes are used."""
+class StepClusters:
+    """What a step's loss is measured against; nothing here carries a gradient."""
 
-    loss: Tensor
+    views: tuple[Clustering, Clustering]
+    """Prototypes of the global batch, assignments of this process' images."""
+    matches: tuple[Tensor, Tensor]
+    """(B, N) cell of the other view at the same place as each cell of view 1, and of view 2; -1 for none."""
+    matched: tuple[Tensor, Tensor]
+    """Scalars: the cells with a match that an inter term is a mean over, each share's part of the global batch's."""
     usage_entropy: Tensor
-    """Scalar, entropy of the assignments over log K: 1 is even, 0 is one cluster for all."""
+    """Scalar, entropy of the assignments over log K, mean of the views: 1 is even, 0 is one cluster for all."""
+    second: Tensor | None
+    """(B, H, W, D) what stands for the online features of view 2, with branches "paper"."""
 
 
-def vmf_loss(
+@torch.no_grad()
+def cluster_step(
     online: tuple[Tensor, Tensor],
     target: tuple[Tensor, Tensor],
     boxes: Tensor,
@@ -34,25 +43,24 @@ def vmf_loss(
     *,
     seed: int,
     step: int,
-) -> VmfResult:
-    """Equation 3 for one batch.
+    world: World = ALONE,
+    parts: int = 1,
+) -> StepClusters:
+    """Cluster the features of a whole step, and find which cells of its views show the same place.
 
     Args:
-        online, target: each view's unit features (B, H, W, D) from the online and the target network. With
-            branches "paper" only online[0] and target[1] are read.
+        online, target: each view's unit features (B, H, W, D) from the online and the target network. Branches
+            "symmetric" read only target, "paper" only online[0] and target[1].
         boxes: (B, 2, 5) of the two views.
         rows: (B,) rows of the index, which name the points that prototypes are fitted on.
+        parts: micro-batches that the loss of this process' images is taken in.
     """
-    height, width = online[0].shape[1:3]
-    if settings.branches == "paper":
-        clustered = (online[0].detach(), target[1].detach())
-        learned = (online[0], target[1].detach())
-    else:
-        clustered = (target[0].detach(), target[1].detach())
-        learned = online
+    paper = settings.branches == "paper"
+    clustered = (online[0] if paper else target[0], target[1])
+    height, width = clustered[0].shape[1:3]
     count = int(stream("vmf clusters", seed, step).integers(settings.clusters[0], settings.clusters[1], endpoint=True))
     first, second = (
-        _cluster(features.flatten(1, 2), rows, count, settings, seed=seed, step=step, view=view)
+        _cluster(features.flatten(1, 2), rows, count, settings, seed=seed, step=step, view=view, world=world)
         for view, features in enumerate(clustered)
     )
     if settings.correspondence == "geometric":
@@ -60,32 +68,66 @@ def vmf_loss(
         matches_2 = geometric_matches(boxes[:, 1], boxes[:, 0], height, width)
     else:
         matches_1 = matches_2 = index_matches(len(rows), height, width, device=rows.device)
-    loss = clustering_consistency_loss(
-        learned[0].flatten(1, 2),
-        learned[1].flatten(1, 2),
-        first,
-        second,
-        matches_1,
-        matches_2,
+    matched = world.sum(torch.stack([(matches >= 0).sum() for matches in (matches_1, matches_2)])).clamp(min=1)
+    shares = matched.double() / (world.size * parts)
+    return StepClusters(
+        (first, second),
+        (matches_1, matches_2),
+        (shares[0], shares[1]),
+        (_usage_entropy(first, world) + _usage_entropy(second, world)) / 2,
+        target[1].detach() if paper else None,
+    )
+
+
+def vmf_loss(online: tuple[Tensor, Tensor], clusters: StepClusters, part: slice, settings: VmfLoss) -> Tensor:
+    """Equation 3 for some images of a step; its mean over the step's equal shares is the loss of the whole.
+
+    Args:
+        online: each view's unit features (B', H, W, D) of those images; with branches "paper" only the first is read.
+        part: which of the images that were clustered.
+
+    Returns:
+        Scalar.
+    """
+    second = online[1] if clusters.second is None else clusters.second[part]
+    first_clusters, second_clusters = (Clustering(c.prototypes, c.assignments[part]) for c in clusters.views)
+    return clustering_consistency_loss(
+        online[0].flatten(1, 2),
+        second.flatten(1, 2),
+        first_clusters,
+        second_clusters,
+        clusters.matches[0][part],
+        clusters.matches[1][part],
         concentration=settings.concentration,
         distance=settings.distance,
+        matched_1=clusters.matched[0],
+        matched_2=clusters.matched[1],
     )
-    return VmfResult(loss, (_usage_entropy(first) + _usage_entropy(second)) / 2)
 
 
-@torch.no_grad()
 def _cluster(
-    features: Tensor, rows: Tensor, count: int, settings: VmfLoss, *, seed: int, step: int, view: int
+    features: Tensor,
+    rows: Tensor,
+    count: int,
+    settings: VmfLoss,
+    *,
+    seed: int,
+    step: int,
+    view: int,
+    world: World,
 ) -> Clustering:
-    """Prototypes from points that each image contributes by a stream of its own, and every cell's nearest."""
+    """Prototypes from points that each image contributes by a stream of its own, and every cell's nearest.
+
+    All processes gather the same points and cluster them alike: none waits for another.
+    """
     batch, cells = features.shape[:2]
-    share = min(cells, -(-settings.points_per_cluster * count // batch))
+    share = min(cells, -(-settings.points_per_cluster * count // (batch * world.size)))
     points = []
     for image, row in enumerate(rows.tolist()):
         chosen = stream("vmf points", seed, step, view, row).permutation(cells)[:share]
         points.append(features[image, torch.from_numpy(chosen).to(features.device)])
     prototypes = spherical_kmeans(
-        torch.cat(points),
+        world.gather(torch.cat(points)),
         count,
         random=stream("vmf start", seed, step, view),
         iterations=settings.iterations,
@@ -94,9 +136,9 @@ def _cluster(
     return Clustering(prototypes, assign(features, prototypes))
 
 
-def _usage_entropy(clustering: Clustering) -> Tensor:
+def _usage_entropy(clustering: Clustering, world: World) -> Tensor:
     clusters = len(clustering.prototypes)
-    counts = torch.bincount(clustering.assignments.flatten(), minlength=clusters).double()
+    counts = world.sum(torch.bincount(clustering.assignments.flatten(), minlength=clusters)).double()
     shares = counts / counts.sum()
     entropy: Tensor = torch.special.entr(shares).sum()
     return entropy / math.log(max(clusters, 2))

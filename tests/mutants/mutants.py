@@ -158,8 +158,9 @@ MUTANTS = [
     Mutant(
         "target sampled apart from online",
         _STEP,
-        "self._project(self.network.target, target[view], labels[view], regions[view])",
-        "self._project(self.network.target, target[view], labels[view], regions[view].roll(1, 1))",
+        "self._project(self.network.target, features[view], batch, part, view)",
+        "self._project(self.network.target, features[view], batch | {'regions': batch['regions'].roll(1, 2)}, "
+        "part, view)",
         TRAINING,
     ),
     Mutant(
@@ -208,8 +209,8 @@ MUTANTS = [
     Mutant(
         "gradient through prototypes",
         _VMF_STEP,
-        "clustered = (target[0].detach(), target[1].detach())",
-        "clustered = (online[0], online[1])",
+        "Clustering(c.prototypes, c.assignments[part])",
+        "Clustering(c.prototypes + (m := online[0].flatten(0, 2).mean(0)) - m.detach(), c.assignments[part])",
         TRAINING,
     ),
     Mutant(

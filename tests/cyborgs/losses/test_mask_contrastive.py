@@ -95,12 +95,12 @@ def test_gradient() -> None:
 def test_agrees_with_another_implementation_of_detcon(ids: int) -> None:
     """Value and gradient, with repeats and orphans among the anchors."""
     case = _case(7, images=4, regions=6, ids=ids)
-    ours = tuple(tensor.float().requires_grad_() for tensor in _tensors(case.predictions))
+    ours = tuple(tensor.requires_grad_() for tensor in _tensors(case.predictions))
     theirs = tuple(tensor.detach().clone().requires_grad_() for tensor in ours)
     targets, regions = _tensors(case.targets), _tensors(case.regions)
     value = _loss(case, predictions=(ours[0], ours[1])).loss
     other = DetConBLoss(temperature=0.1, gather_distributed=False)
-    expected = other(*theirs, targets[0].float(), targets[1].float(), *regions)
+    expected = other(*theirs, targets[0], targets[1], *regions)
     torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-6)
     value.backward()  # type: ignore[no-untyped-call]
     expected.backward()

@@ -14,7 +14,7 @@ from cyborgs.networks.siamese import RegionEncoder, SiameseNetwork, apply_to_reg
 from cyborgs.optimization.optimizers import OptimizerName, make_optimizer
 from cyborgs.training.pretraining import Pretraining
 from cyborgs.training.settings import Contrast, Optimization, VmfLoss
-from cyborgs.training.vmf_step import vmf_loss
+from cyborgs.training.vmf_step import cluster_step, vmf_loss
 from tests.cyborgs import references
 
 BATCH, SIZE, GRID, REGIONS, STEPS = 4, 64, 4, 4, 40
@@ -193,7 +193,8 @@ def test_warm_up_trains_on_the_vmf_loss_with_weight_one() -> None:
 
     online = (units(network.online, 0), units(network.online, 1))
     target = (units(network.target, 0).detach(), units(network.target, 1).detach())
-    expected = vmf_loss(online, target, batch["boxes"], batch["row"], VMF, seed=0, step=0).loss
+    clusters = cluster_step(online, target, batch["boxes"], batch["row"], VMF, seed=0, step=0)
+    expected = vmf_loss(online, clusters, slice(None), VMF)
     assert float(metrics["vmf_loss"]) == pytest.approx(float(expected.detach()), rel=1e-5)
     assert float(metrics["loss"]) == pytest.approx(float(expected.detach()), rel=1e-5)
     weight = network.online.backbone.conv1.weight

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from cyborgs.losses.vmf import Clustering, clustering_consistency_loss
 from cyborgs.regions.correspondence import geometric_matches
 from cyborgs.training import vmf_step
 from cyborgs.training.settings import VmfLoss
-from cyborgs.training.vmf_step import VmfResult, vmf_loss
+from cyborgs.training.vmf_step import cluster_step, vmf_loss
 from tests.cyborgs.references import Floats, Integers, consistency_loss, random_units
 
 BATCH, SIDE, DIM = 3, 4, 6
@@ -39,6 +40,12 @@ BOXES = torch.tensor(
 Views = tuple[Tensor, Tensor]
 
 
+@dataclass(frozen=True)
+class Result:
+    loss: Tensor
+    usage_entropy: Tensor
+
+
 def _views(seed: int, *, learns: bool = False) -> Views:
     random = np.random.default_rng(seed)
     first, second = (
@@ -56,8 +63,9 @@ def _loss(
     rows: tuple[int, ...] = (7, 3, 11),
     seed: int = 0,
     step: int = 0,
-) -> VmfResult:
-    return vmf_loss(online, target, boxes, torch.tensor(rows), settings, seed=seed, step=step)
+) -> Result:
+    clusters = cluster_step(online, target, boxes, torch.tensor(rows), settings, seed=seed, step=step)
+    return Result(vmf_loss(online, clusters, slice(None), settings), clusters.usage_entropy)
 
 
 @dataclass
@@ -164,10 +172,28 @@ def test_paper_only_the_first_view_learns() -> None:
 
 @pytest.mark.parametrize("branches", ["symmetric", "paper"])
 def test_no_gradient_through_prototypes(kmeans: GivenPrototypes, branches: str) -> None:
-    """What is clustered is cut off from the graph before k-means sees it."""
-    online, target = _views(0, learns=True), _views(1, learns=True)
-    _loss(online, target, replace(SETTINGS, branches=branches))  # type: ignore[arg-type]
-    assert not any(points.requires_grad for points in kmeans.points)
+    """The gradient is that of the loss with its prototypes held."""
+    settings = replace(SETTINGS, branches=branches)  # type: ignore[arg-type]
+    online, target = _views(0, learns=True), _views(1)
+    found = torch.autograd.grad(_loss(online, target, settings).loss, online[0])[0]
+    prototypes = [torch.from_numpy(each).float() for each in kmeans.prototypes]
+    clustered = target if branches == "symmetric" else (online[0], target[1])
+    first, second = (
+        Clustering(held, torch.from_numpy(_nearest(features, held.double().numpy())))
+        for held, features in zip(prototypes, clustered, strict=True)
+    )
+    learned = online if branches == "symmetric" else (online[0], target[1])
+    matches_1, matches_2 = (torch.from_numpy(matches) for matches in _matches(settings))
+    held = clustering_consistency_loss(
+        learned[0].flatten(1, 2),
+        learned[1].flatten(1, 2),
+        first,
+        second,
+        matches_1,
+        matches_2,
+        concentration=settings.concentration,
+    )
+    assert torch.allclose(found, torch.autograd.grad(held, online[0])[0], rtol=1e-4, atol=1e-7)
 
 
 def test_inter_terms_follow_the_boxes(kmeans: GivenPrototypes) -> None:

@@ -1,0 +1,83 @@
+"""Processes that share a step, by torch.distributed. One process alone is a world of its own: nothing is sent then.
+
+Rank r takes the r-th equal share of the global batch; every loss is a mean over equal shares, so the mean of the
+ranks' gradients is the gradient of the global loss.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+_BUCKET_BYTES = 32 * 2**20
+"""Gradients are sent in pieces of about this size: few messages, and no second copy of all of them."""
+
+
+@dataclass(frozen=True)
+class World:
+    """Who this process is among those that share a step; they have joined torch.distributed's default group."""
+
+    rank: int = 0
+    size: int = 1
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        """All ranks' tensors, equal in shape, one after the other in order of rank: (P, ...) -> (size x P, ...)."""
+        if self.size == 1:
+            return tensor
+        parts = [torch.empty_like(tensor, memory_format=torch.contiguous_format) for _ in range(self.size)]
+        dist.all_gather(parts, tensor.contiguous())
+        return torch.cat(parts)
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Sum over ranks, of any shape."""
+        if self.size == 1:
+            return tensor
+        total = tensor.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    def mean(self, scalars: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Mean over ranks of each of some scalars, in one message."""
+        if self.size == 1:
+            return scalars
+        means = self.sum(torch.stack([value.double() for value in scalars.values()])) / self.size
+        return dict(zip(scalars, means, strict=True))
+
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Put the mean over ranks into every gradient; which parameters have one is the same on every rank."""
+        if self.size == 1:
+            return
+        bucket: list[Tensor] = []
+        held = 0
+        for parameter in parameters:
+            if parameter.grad is None:
+                continue
+            bucket.append(parameter.grad)
+            held += parameter.grad.numel() * parameter.grad.element_size()
+            if held >= _BUCKET_BYTES:
+                self._average(bucket)
+                bucket, held = [], 0
+        self._average(bucket)
+
+    def _average(self, gradients: list[Tensor]) -> None:
+        if not gradients:
+            return
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(flat)
+        flat /= self.size
+        offset = 0
+        for gradient in gradients:
+            gradient.copy_(flat[offset : offset + gradient.numel()].view(gradient.shape))
+            offset += gradient.numel()
+
+    def synchronise_batch_norm(self, network: nn.Module, device: torch.device) -> nn.Module:
+        """Batch-norm over the batches of all ranks, where torch has it: on GPUs. Elsewhere each rank has its own."""
+        if self.size == 1 or device.type != "cuda":
+            return network
+        synchronised: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+        return synchronised
+
+
+ALONE = World()

@@ -207,6 +207,13 @@ MUTANTS = [
         "cyborgs/optimization",
     ),
     Mutant(
+        "negatives not gathered",
+        _STEP,
+        "            ).gathered(self._world)\n",
+        "            )\n",
+        "cyborgs/training/test_shared_steps.py",
+    ),
+    Mutant(
         "gradient through prototypes",
         _VMF_STEP,
         "Clustering(c.prototypes, c.assignments[part])",

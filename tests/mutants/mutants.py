@@ -217,7 +217,7 @@ MUTANTS = [
         "gradient through prototypes",
         _VMF_STEP,
         "Clustering(c.prototypes, c.assignments[part])",
-        "Clustering(c.prototypes + (m := online[0].flatten(0, 2).mean(0)) - m.detach(), c.assignments[part])",
+        "Clustering(c.prototypes * (1 + (m := online[0].sum()) - m.detach()), c.assignments[part])",
         TRAINING,
     ),
     Mutant(

@@ -4,7 +4,8 @@ Rank r takes the r-th equal share of the global batch; every loss is a mean over
 ranks' gradients is the gradient of the global loss.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,21 @@ from torch import Tensor, nn
 
 _BUCKET_BYTES = 32 * 2**20
 """Gradients are sent in pieces of about this size: few messages, and no second copy of all of them."""
+
+
+class LostPeerError(RuntimeError):
+    """Another process ended, or cannot be reached any more."""
+
+
+@contextmanager
+def lost_peers() -> Iterator[None]:
+    """Name what torch.distributed raises, as a plain RuntimeError most often, when a peer is gone."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise LostPeerError(str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -27,7 +43,8 @@ class World:
         if self.size == 1:
             return tensor
         parts = [torch.empty_like(tensor, memory_format=torch.contiguous_format) for _ in range(self.size)]
-        dist.all_gather(parts, tensor.contiguous())
+        with lost_peers():
+            dist.all_gather(parts, tensor.contiguous())
         return torch.cat(parts)
 
     def sum(self, tensor: Tensor) -> Tensor:
@@ -35,7 +52,8 @@ class World:
         if self.size == 1:
             return tensor
         total = tensor.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
+        with lost_peers():
+            dist.all_reduce(total)
         return total
 
     def mean(self, scalars: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -65,19 +83,22 @@ class World:
         if not gradients:
             return
         flat = torch.cat([gradient.flatten() for gradient in gradients])
-        dist.all_reduce(flat)
+        with lost_peers():
+            dist.all_reduce(flat)
         flat /= self.size
         offset = 0
         for gradient in gradients:
             gradient.copy_(flat[offset : offset + gradient.numel()].view(gradient.shape))
             offset += gradient.numel()
 
-    def synchronise_batch_norm(self, network: nn.Module, device: torch.device) -> nn.Module:
-        """Batch-norm over the batches of all ranks, where torch has it: on GPUs. Elsewhere each rank has its own."""
-        if self.size == 1 or device.type != "cuda":
-            return network
-        synchronised: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
-        return synchronised
+    def synchronise_batch_norm(self, network: nn.Module, device: torch.device) -> None:
+        """Let batch-norm see the batches of all ranks, where torch can: on GPUs. Elsewhere each rank has its own.
+
+        Args:
+            network: changed in place; it is not a batch-norm layer itself.
+        """
+        if self.size > 1 and device.type == "cuda":
+            nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
 
 
 ALONE = World()

@@ -61,11 +61,6 @@ def prepare_run(url: str, config: RunConfig, *, name: str, data: tuple[str, ...]
     Raises:
         CyborgsError: what is wrong, where, and what to do; nothing has been written then.
     """
-    if config.numerics.world_size > 1:
-        raise ConfigError(
-            f"numerics.world_size {config.numerics.world_size}: this version trains in one process; "
-            "add --set numerics.world_size=1"
-        )
     run = find_run(url)
     if run is None:
         return create_run(url, _new_record(config, name=name, data=data or config.placement.data))
@@ -219,7 +214,7 @@ def _pin_numerics(config: RunConfig) -> RunConfig:
     numerics = config.numerics
     pinned = numerics.model_copy(
         update={
-            "threads": numerics.threads or _cores(),
+            "threads": numerics.threads or max(1, _cores() // numerics.world_size),
             "precision": _native_precision(config) if numerics.precision == "auto" else numerics.precision,
         }
     )

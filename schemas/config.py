@@ -280,9 +280,23 @@ class RunConfig(Settings):
         for epoch in schedule.checkpoint_epochs:
             if epoch > schedule.epochs:
                 raise ValueError(f"schedule.checkpoint_epochs: {epoch} is beyond schedule.epochs {schedule.epochs}")
-        if self.optimization.batch_size % self.numerics.world_size:
-            raise ValueError(
-                f"optimization.batch_size {self.optimization.batch_size} does not divide by "
-                f"numerics.world_size {self.numerics.world_size}: every process takes an equal share"
-            )
+        self._check_shares()
         return self
+
+    def _check_shares(self) -> None:
+        numerics, batch_size = self.numerics, self.optimization.batch_size
+        if batch_size % (numerics.world_size * numerics.accumulation):
+            raise ValueError(
+                f"optimization.batch_size {batch_size} does not divide by numerics.world_size {numerics.world_size} x "
+                f"numerics.accumulation {numerics.accumulation}: every process and micro-batch takes an equal share"
+            )
+        if numerics.accumulation > 1 and self.vmf.branches == "paper":
+            raise ValueError(
+                f"numerics.accumulation {numerics.accumulation}: vmf.branches paper clusters online features of the "
+                "whole batch, which micro-batches do not keep; use vmf.branches symmetric or numerics.accumulation 1"
+            )
+        if numerics.world_size > 1 and self.placement.launcher == "inline":
+            raise ValueError(
+                f"placement.launcher inline is one process and numerics.world_size is {numerics.world_size}: "
+                "use placement.launcher process or numerics.world_size 1"
+            )

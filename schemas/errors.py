@@ -10,6 +10,8 @@ EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_PREEMPTED = 75
 """Stopped on request with its progress saved: start again, not a failure (sysexits' EX_TEMPFAIL)."""
+EXIT_LOST_PEER = 76
+"""Another process of the same stage ended first; its own message says why."""
 EXIT_INTERRUPTED = 130
 """The conventional code of a command that ended at Ctrl-C."""
 

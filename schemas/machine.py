@@ -13,9 +13,13 @@ class NumericsConfig(Settings):
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     """Of the networks; losses are float32 always. "auto": bfloat16 where the processor computes in it."""
     world_size: Annotated[int, Field(ge=1)] = 1
-    """Processes that share a step."""
+    """Processes that share a step, each with an equal part of the batch."""
+    accumulation: Annotated[int, Field(ge=1)] = 1
+    """Micro-batches in which a process takes its part of the batch: less memory, the same loss; batch-norm sees one."""
+    compile: bool = False
+    """Let torch compile the backbones while training: faster steps after a minute; needs a C++ compiler on CPUs."""
     threads: Annotated[int, Field(ge=1)] | None = None
-    """Threads per process; left out: the cores of the machine that creates the run."""
+    """Threads per process; left out: its share of the cores of the machine that creates the run."""
 
 
 class PlacementConfig(Settings):

@@ -105,11 +105,13 @@ READ_FROM: dict[tuple[StageName, str], tuple[str, ...]] = {
     ("train", "schedule"): ("epochs",),
     ("train", "masks"): ("layer",),
     ("bootstrap-masks", "network"): ("architecture",),
+    ("bootstrap-masks", "numerics"): ("precision", "threads"),
     ("train", "network"): NETWORK_SHAPE,
     ("evaluate", "network"): NETWORK_SHAPE,
     ("evaluate", "augmentation"): ("crop_size",),
     ("evaluate", "masks"): ("layer", "max_side"),
     ("evaluate", "train"): ("regions",),
+    ("evaluate", "numerics"): ("precision", "threads"),
 }
 """Where a stage reads only some settings of a part; its key follows those alone."""
 

@@ -1,5 +1,6 @@
 """The stages by name, what a launcher hands to one, and what it gets back."""
 
+import sys
 from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -29,6 +30,15 @@ class StageRequest(BaseModel):
     """For the stages of a cycle."""
     force: bool = False
     """Compute again what is done."""
+
+    def command(self) -> list[str]:
+        """The command line of the stage, as a child process that ends with its parent. -P keeps the working directory
+        out of the module path.
+        """
+        parts = [sys.executable, "-P", "-m", "stages", self.stage, "--run", self.run, "--with-parent"]
+        if self.cycle is not None:
+            parts += ["--cycle", str(self.cycle)]
+        return [*parts, "--force"] if self.force else parts
 
 
 class StageResult(BaseModel):

@@ -5,12 +5,16 @@ import os
 import sys
 import traceback
 
-from schemas.errors import DEBUG, EXIT_FAILED, CyborgsError
+from schemas.errors import DEBUG, EXIT_FAILED, EXIT_LOST_PEER, CyborgsError
 from schemas.stages import STAGE_NAMES, StageRequest
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a stage; returns the exit code: 0 done, 2 bad input, 75 preempted, 1 anything else."""
+    """Run a stage.
+
+    Returns:
+        The exit code: 0 done, 2 bad input, 75 preempted, 76 another process of the stage was lost, 1 anything else.
+    """
     parser = argparse.ArgumentParser(prog="python -m stages", description=__doc__)
     parser.add_argument("name", choices=STAGE_NAMES)
     parser.add_argument("--run", required=True, metavar="URL", help="path or URL of the run")
@@ -31,17 +35,29 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def execute(request: StageRequest) -> int:
-    """Run a stage in this process and turn what comes of it into an exit code and a line."""
+    """Run a stage in as many processes as its run says, and turn what comes of it into an exit code and a line."""
     try:
-        from stages.execute import run_stage
+        from stages.execute import follow_stage, processes_to_start, run_stage
+        from stages.team import find_team
+        from stages.workers import run_workers
 
-        result = run_stage(request)
+        team = find_team()
+        count = processes_to_start(request, team)
+        if count > 1:
+            return run_workers(request, count)
+        if not team.leads:
+            follow_stage(request, team)
+            return 0
+        result = run_stage(request, team)
     except CyborgsError as error:
         if os.environ.get(DEBUG):
             traceback.print_exc()
         print(error, file=sys.stderr)
         return error.exit_code
     except Exception as error:
+        if _lost_peer(error):
+            print(f"{request.stage}: another process of this stage has ended ({error})", file=sys.stderr)
+            return EXIT_LOST_PEER
         traceback.print_exc()
         print(
             f"{request.stage}: {type(error).__name__}: {error} (this is a fault of the program; "
@@ -52,6 +68,12 @@ def execute(request: StageRequest) -> int:
     if not result.computed:
         print(f"{result.name}: done already", file=sys.stderr)
     return 0
+
+
+def _lost_peer(error: Exception) -> bool:
+    # Not imported for this: a stage in one process, such as index-images, needs no torch.
+    distributed = sys.modules.get("cyborgs.distributed")
+    return distributed is not None and isinstance(error, distributed.LostPeerError)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from PIL import Image
 
 from cyborgs.clustering.bootstrap import bootstrap_group, fit_within, fitted_size, with_fresh_statistics
+from cyborgs.distributed import LostPeerError
 from cyborgs.networks.backbone import Backbone
 from schemas.architectures import feature_grid, layer_stride
 from schemas.digests import DIGEST_BYTES
@@ -18,50 +20,80 @@ from schemas.errors import DamagedArtifactError
 from stages.build import computes_in_bfloat16
 from stages.checkpoint import read_backbone
 from stages.context import Context, Outcome
+from stages.progress import Progress
 from storage import layout
 from storage.index import Photograph
 from storage.masks import MaskRow, create_mask_store, read_rows, shard_files, write_shard
 from storage.photographs import PhotographReader
 
+_CREATED = "masks created"
+"""What the process that leads tells the others."""
+_POLL_SECONDS = 0.5
 
-def bootstrap_masks(context: Context) -> Outcome:
-    """Write masks.zarr. A shard that an earlier attempt finished is not made again."""
-    config = context.config
+
+def bootstrap_masks(context: Context) -> Outcome | None:
+    """Write masks.zarr. A shard that an earlier attempt finished is not made again.
+
+    Of several processes each makes every n-th shard; the one that leads waits for the others by what they leave on
+    storage, so nobody waits for a process that has come to its end.
+    """
+    config, team = context.config, context.team
     assert context.step.cycle is not None
     photographs, reader = context.photographs()
-    path = context.workspace() / layout.MASKS
-    _create_store(context, path, photographs)
-    rows_per_shard = config.masks.rows_per_shard
-    firsts = range(0, len(photographs), rows_per_shard)
-    pending = [first for first in firsts if context.read_partial(_marker(first)) is None]
+    path = _open_store(context, photographs)
+    shards = _shards(len(photographs), config.masks.rows_per_shard)
+    pending = [rows for rows in shards if context.read_partial(_marker(rows)) is None]
+    mine = [rows for rows in shards[team.rank :: team.size] if rows in pending]
     with (
         context.progress(
-            total=len(photographs),
-            done=len(photographs) - sum(min(rows_per_shard, len(photographs) - f) for f in pending),
-            unit="photograph",
+            total=len(photographs), done=len(photographs) - sum(map(len, pending)), unit="photograph"
         ) as progress,
         _Prefetch(reader, config.masks.max_side) as prefetch,
     ):
-        backbone = _load_backbone(context, prefetch, len(photographs)) if pending else None
-        for first in pending:
+        backbone = _load_backbone(context, prefetch, len(photographs)) if mine else None
+        for rows in mine:
             assert backbone is not None
-            last = min(first + rows_per_shard, len(photographs))
-            shard = list(
-                _shard_rows(
-                    context,
-                    backbone,
-                    photographs,
-                    prefetch,
-                    range(first, last),
-                    progress=progress.advance,
-                )
-            )
-            write_shard(path, first, shard)
-            for file in shard_files(first // rows_per_shard):
+            made = list(_shard_rows(context, backbone, photographs, prefetch, rows, progress=progress.advance))
+            write_shard(path, rows.start, made)
+            for file in shard_files(rows.start // config.masks.rows_per_shard):
                 context.run.store.publish(f"{context.folder}/{layout.MASKS}/{file}")
-            context.run.store.write(context.partial(_marker(first)), b"done")
+            context.run.store.write(context.partial(_marker(rows)), b"done")
             context.stop.check()
+        if not team.leads:
+            return None
+        _wait_for_others(context, [rows for rows in pending if rows not in mine], progress)
     return _summarise(context, path)
+
+
+def _open_store(context: Context, photographs: list[Photograph]) -> Path:
+    """The store, ready to be written to: made by the process that leads, before any other looks for it."""
+    if not context.team.leads:
+        context.team.hear(_CREATED, check=context.stop.check)
+        return context.run.store.fetch(f"{context.folder}/{layout.MASKS}")
+    path = context.workspace() / layout.MASKS
+    _create_store(context, path, photographs)
+    context.team.tell(_CREATED)
+    return path
+
+
+def _wait_for_others(context: Context, theirs: list[range], progress: Progress) -> None:
+    """Until the other processes' shards are there.
+
+    Raises:
+        LostPeerError: none of them has shown a sign of life for `placement.lost_after_minutes`.
+    """
+    heard, since = "", time.monotonic()
+    while theirs:
+        left = [rows for rows in theirs if context.read_partial(_marker(rows)) is None]
+        progress.advance(sum(map(len, theirs)) - sum(map(len, left)))
+        theirs = left
+        signs = " ".join(context.team.heard(_beat(rank)) or "" for rank in range(1, context.team.size))
+        if signs != heard:
+            heard, since = signs, time.monotonic()
+        if time.monotonic() - since > context.config.placement.lost_after_minutes * 60:
+            raise LostPeerError(f"no sign of life for {context.config.placement.lost_after_minutes:g} minutes")
+        context.stop.check()
+        time.sleep(_POLL_SECONDS)
 
 
 def _create_store(context: Context, path: Path, photographs: list[Photograph]) -> None:
@@ -131,15 +163,24 @@ def _shard_rows(
         for row, labels in zip(group, masks.labels, strict=True):
             yield MaskRow(labels, (photographs[row].height, photographs[row].width), masks.clusters)
         progress(len(group))
+        context.team.tell(_beat(context.team.rank), str(group.start))
         context.stop.check()
+
+
+def _shards(rows: int, size: int) -> list[range]:
+    return list(_groups(range(rows), size))
 
 
 def _groups(rows: range, size: int) -> Iterator[range]:
     return (range(first, min(first + size, rows.stop)) for first in range(rows.start, rows.stop, size))
 
 
-def _marker(first: int) -> str:
-    return f"shard-{first:09d}"
+def _marker(shard: range) -> str:
+    return f"shard-{shard.start:09d}"
+
+
+def _beat(rank: int) -> str:
+    return f"masks beat {rank}"
 
 
 def _summarise(context: Context, path: Path) -> Outcome:

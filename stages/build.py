@@ -1,13 +1,17 @@
 """From the run's config to the method's plain arguments."""
 
+import shutil
+
 import torch
 
 from cyborgs.augmentation.views import Augmentation
+from cyborgs.distributed import ALONE, World
 from cyborgs.networks.siamese import SiameseNetwork
 from cyborgs.optimization.optimizers import make_optimizer
 from cyborgs.training.pretraining import Pretraining
 from cyborgs.training.settings import Contrast, Optimization, VmfLoss
 from schemas.config import RunConfig
+from schemas.errors import ConfigError
 
 
 def build_network(config: RunConfig) -> SiameseNetwork:
@@ -24,11 +28,19 @@ def build_network(config: RunConfig) -> SiameseNetwork:
 
 
 def build_pretraining(
-    config: RunConfig, network: SiameseNetwork, *, steps_per_epoch: int, device: torch.device
+    config: RunConfig,
+    network: SiameseNetwork,
+    *,
+    steps_per_epoch: int,
+    device: torch.device,
+    world: World = ALONE,
 ) -> Pretraining:
     """The network on its device, with optimiser and schedules over the whole run."""
     settings = config.optimization
     network.to(device).to(memory_format=torch.channels_last)
+    world.synchronise_batch_norm(network, device)
+    if config.numerics.compile:
+        _compile(network, device)
     optimizer = make_optimizer(
         settings.optimizer,
         [(name, p) for name, p in network.named_parameters() if p.requires_grad],
@@ -61,7 +73,17 @@ def build_pretraining(
         ),
         seed=config.seed,
         bfloat16=computes_in_bfloat16(config),
+        accumulation=config.numerics.accumulation,
+        world=world,
     )
+
+
+def _compile(network: SiameseNetwork, device: torch.device) -> None:
+    """Both backbones, in place: names of weights stay."""
+    if device.type == "cpu" and not any(shutil.which(name) for name in ("g++", "clang++")):
+        raise ConfigError("numerics.compile: needs a C++ compiler on a processor, and there is no g++ or clang++ here")
+    for encoder in (network.online, network.target):
+        encoder.backbone.compile()
 
 
 def build_augmentation(config: RunConfig) -> Augmentation:

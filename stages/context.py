@@ -14,6 +14,7 @@ from stages.heart import Heart
 from stages.interruption import StopRequest
 from stages.metrics_log import MetricsLog
 from stages.progress import Progress
+from stages.team import ALONE, Team
 from storage import layout
 from storage.artifacts import Artifact, Standings, load_artifact
 from storage.index import Photograph, photograph_reader, read_photographs
@@ -22,6 +23,8 @@ from storage.run import Run
 
 if TYPE_CHECKING:
     import torch
+
+    from cyborgs.distributed import World
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,10 @@ class Context:
     """Of the artifact, below the run."""
     standings: Standings
     stop: StopRequest
-    metrics: MetricsLog
-    heart: Heart
+    team: Team = ALONE
+    log: MetricsLog | None = None
+    """None where another process leads, and for `heart`."""
+    heart: Heart | None = None
     warnings: list[str] = field(default_factory=list)
     used_device: str = "cpu"
     """For the manifest."""
@@ -60,16 +65,20 @@ class Context:
         """The device to compute on, threads and determinism set as the run says."""
         from stages.device import apply_numerics, choose_device
 
-        device = choose_device(self.config.placement.device)
+        device = choose_device(self.config.placement.device, self.team)
         apply_numerics(self.config)
         self.used_device = str(device)
         return device
 
     def progress(self, *, total: int, unit: str, done: int = 0, images_per_unit: int = 1) -> Progress:
-        """Count units of work, for the person who looks and for the heartbeat."""
-        return Progress(
-            self.step.name, total=total, unit=unit, done=done, images_per_unit=images_per_unit, tell=self.heart.at
-        )
+        """Count units of work, for the person who looks and for the heartbeat; the process that leads tells."""
+        tell = self.heart.at if self.heart is not None else None
+        return Progress(self.step.name, total=total, unit=unit, done=done, images_per_unit=images_per_unit, tell=tell)
+
+    @property
+    def world(self) -> "World":
+        """The processes that share a step, connected."""
+        return self.team.world(self.device)
 
     def workspace(self) -> Path:
         """Local folder in which the artifact is made."""

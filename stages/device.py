@@ -7,22 +7,36 @@ import torch
 
 from schemas.config import RunConfig
 from schemas.errors import ConfigError
+from stages.team import ALONE, Team
 
 
-def choose_device(name: str) -> torch.device:
-    """The device that `placement.device` names; "auto" is the first GPU, else the processor.
+def choose_device(name: str, team: Team = ALONE) -> torch.device:
+    """The device that `placement.device` names; "auto" is a GPU where there is one, else the processor.
+
+    Processes that share a stage take a GPU each, in order.
 
     Raises:
         ConfigError: there is no such device here.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and team.size > 1:
+        if team.local_rank >= torch.cuda.device_count():
+            raise ConfigError(
+                f"placement.device cuda: this machine has {torch.cuda.device_count()} GPUs for {team.local_size} "
+                "processes: lower numerics.world_size for a new run, or start it on more machines"
+            )
+        device = torch.device("cuda", team.local_rank)
+        torch.cuda.set_device(device)
+        return device
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise ConfigError(f"placement.device {name!r}: use auto, cpu, cuda or cuda:1") from error
     if device.type not in ("cpu", "cuda"):
         raise ConfigError(f"placement.device {name!r}: use auto, cpu, cuda or cuda:1")
+    if device.type == "cuda" and team.size > 1:
+        raise ConfigError(f"placement.device {name}: processes that share a stage take a GPU each: use cuda")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
             f"placement.device {name}: this machine has {torch.cuda.device_count()} GPUs; use auto or cpu"
@@ -41,9 +55,11 @@ def apply_numerics(config: RunConfig) -> None:
     torch.backends.cudnn.benchmark = False
 
 
-def loader_workers(config: RunConfig, device: torch.device) -> int:
-    """Loader processes: as asked for, else up to 8 beside a GPU, and none where the processor does all the work."""
+def loader_workers(config: RunConfig, device: torch.device, team: Team = ALONE) -> int:
+    """Loader processes of each process: as asked for, else up to 8 beside a GPU, and none where the processor does all
+    the work.
+    """
     asked = config.placement.loader_workers
     if asked is not None:
         return asked
-    return min(8, os.cpu_count() or 1) if device.type == "cuda" else 0
+    return max(1, min(8, (os.cpu_count() or 1) // team.local_size)) if device.type == "cuda" else 0

@@ -13,7 +13,9 @@ from schemas.errors import DataError, RunError
 from stages.checkpoint import backbone_of
 from stages.context import Context
 from stages.device import loader_workers
+from stages.metrics_log import MetricsLog
 from stages.monitor import Monitor
+from stages.progress import Progress
 from storage import layout
 from storage.checkpoints import decode_tensors, encode_tensors
 
@@ -45,12 +47,12 @@ def run_epochs(
 
     Args:
         pairs: epoch -> pairs of views that a sample needs.
-        train_step: (batch on the device, epoch) -> metrics.
+        train_step: (this process' share of the batch, on the device; epoch) -> metrics of the global batch.
 
     Returns:
-        The metrics of the last step.
+        The metrics of the last step; none where another process leads.
     """
-    config, step = context.config, context.step
+    config, step, team = context.config, context.step, context.team
     per_epoch = count_steps(context, rows)
     first, last = step.first_epoch * per_epoch, step.last_epoch * per_epoch
     _resume(context, pretraining)
@@ -62,48 +64,82 @@ def run_epochs(
         first_step=pretraining.step,
         last_step=last,
         pairs=pairs,
+        rank=team.rank,
+        world_size=team.size,
     )
-    workers = loader_workers(config, context.device)
+    workers = loader_workers(config, context.device, team)
     loader = view_loader(dataset, sampler, workers=workers, pin_memory=context.device.type == "cuda")
-    metrics: dict[str, float] = {}
-    monitor = Monitor(context.warn)
-    saved = logged = time.monotonic()
-    logged_at = pretraining.step
     with context.progress(
         total=last - first,
         done=pretraining.step - first,
         unit="step",
         images_per_unit=config.optimization.batch_size,
     ) as progress:
+        record = _Record(context, context.log, pretraining, progress, last) if context.log is not None else None
         for batch in _readable(loader):
             epoch = pretraining.step // per_epoch
             on_device = {name: value.to(context.device, non_blocking=True) for name, value in batch.items()}
             taken = train_step(on_device, epoch)
-            done = pretraining.step
-            if done % config.placement.log_every_steps == 0 or done == last:
-                metrics = _numbers(taken)
-                _check_finite(context, metrics, done)
-                monitor.look(metrics, done)
-                images = (done - logged_at) * config.optimization.batch_size
-                speed = images / max(time.monotonic() - logged, 1e-9)
-                context.metrics.write(done, {"epoch": epoch, **metrics, "images_per_second": speed})
-                logged, logged_at = time.monotonic(), done
-                progress.advance(loss=metrics["loss"], epoch=str(epoch))
-            else:
-                progress.advance()
-            if done % per_epoch == 0:
-                _keep_checkpoint(context, pretraining, epochs=done // per_epoch)
-            if done == last:
+            if record is not None:
+                record.note(taken, epoch)
+                if pretraining.step % per_epoch == 0:
+                    _keep_checkpoint(context, pretraining, epochs=pretraining.step // per_epoch)
+            if pretraining.step == last:
                 break
-            stopping = context.stop.asked  # looked at once: a signal after the save waits for the next step
-            minutes = (time.monotonic() - saved) / 60
-            if stopping or minutes >= config.placement.checkpoint_every_minutes:
-                _check_finite(context, _numbers(taken), done)
-                _save(context, pretraining)
-                saved = time.monotonic()
+            # Asked once a step: a signal after the save waits for the next one.
+            stopping = team.any(context.stop.asked)
+            if record is not None:
+                record.save_if_due(taken, stopping=stopping)
             if stopping:
-                context.stop.check()
-    return metrics
+                _stop(context, pretraining.step)
+    return record.latest if record is not None else {}
+
+
+class _Record:
+    """What one process does for all: the log, the monitor, the progress that is shown, partial saves."""
+
+    def __init__(
+        self, context: Context, log: MetricsLog, pretraining: Pretraining, progress: Progress, last: int
+    ) -> None:
+        self._context, self._log, self._pretraining, self._progress = context, log, pretraining, progress
+        self._last, self._monitor = last, Monitor(context.warn)
+        self._saved = self._logged = time.monotonic()
+        self._logged_at = pretraining.step
+        self.latest: dict[str, float] = {}
+
+    def note(self, taken: Metrics, epoch: int) -> None:
+        """A step was taken."""
+        done, placement = self._pretraining.step, self._context.config.placement
+        if done % placement.log_every_steps and done != self._last:
+            self._progress.advance()
+            return
+        self.latest = _numbers(taken)
+        _check_finite(self._context, self.latest, done)
+        self._monitor.look(self.latest, done)
+        images = (done - self._logged_at) * self._context.config.optimization.batch_size
+        speed = images / max(time.monotonic() - self._logged, 1e-9)
+        self._log.write(done, {"epoch": epoch, **self.latest, "images_per_second": speed})
+        self._logged, self._logged_at = time.monotonic(), done
+        self._progress.advance(loss=self.latest["loss"], epoch=str(epoch))
+
+    def save_if_due(self, taken: Metrics, *, stopping: bool) -> None:
+        """Save the state when it is time, or about to stop."""
+        minutes = (time.monotonic() - self._saved) / 60
+        if stopping or minutes >= self._context.config.placement.checkpoint_every_minutes:
+            _check_finite(self._context, _numbers(taken), self._pretraining.step)
+            _save(self._context, self._pretraining)
+            self._saved = time.monotonic()
+
+
+def _stop(context: Context, step: int) -> None:
+    """End as preempted, nobody before the state is saved: whoever ends takes the others along."""
+    word = f"saved {step}"
+    if context.team.leads:
+        context.team.tell(word)
+    else:
+        context.team.hear(word)
+    context.stop.ask()
+    context.stop.check()
 
 
 def _readable(batches: Iterable[Batch]) -> Iterator[Batch]:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from importlib import import_module
 
-from schemas.errors import PreemptedError, RunError
+from schemas.errors import ConfigError, PreemptedError, RunError
 from schemas.plan import find_step, ingredients
 from schemas.stages import StageName, StageRequest, StageResult
 from stages.context import Context, Outcome
@@ -13,30 +13,87 @@ from stages.heart import Heart
 from stages.interruption import StopRequest, stop_on_signals
 from stages.metrics_log import MetricsLog
 from stages.progress import duration
+from stages.team import ALONE, SHARED_STAGES, Team
 from storage import layout
 from storage.artifacts import Standing, Standings, commit_artifact, retract
 from storage.provenance import provenance
 from storage.run import Run, open_run
 
+_WORK, _NONE = "work", ""
+"""What the leader tells the others: the key of the artifact to compute, or that there is nothing to do."""
 
-def load_stage(name: StageName) -> Callable[[Context], Outcome]:
+
+def load_stage(name: StageName) -> Callable[[Context], Outcome | None]:
     """The function of a stage. Imported by name and late: torch alone takes seconds, and not every stage needs it."""
     function = name.replace("-", "_")
-    stage: Callable[[Context], Outcome] = getattr(import_module(f"stages.{function}"), function)
+    stage: Callable[[Context], Outcome | None] = getattr(import_module(f"stages.{function}"), function)
     return stage
 
 
-def run_stage(request: StageRequest) -> StageResult:
+def processes_to_start(request: StageRequest, team: Team) -> int:
+    """How many processes a stage still has to be given: 1 where it needs no more, or has them.
+
+    Raises:
+        ConfigError: it was started in another number of processes than its run says.
+    """
+    run = open_run(request.run)
+    wanted = run.config.numerics.world_size
+    if request.stage not in SHARED_STAGES:
+        return 1
+    if team.size == 1 and wanted > 1:
+        found = _locate(run, find_step(run.config, request.stage, request.cycle).name, Standings(run))
+        return 1 if found.state == "done" and not request.force else wanted
+    # Masks are the same from any number of processes.
+    if team.size != wanted and request.stage != "bootstrap-masks":
+        raise ConfigError(
+            f"{request.stage} of {request.run}: started in {team.size} processes, its run was made for "
+            f"numerics.world_size {wanted}: start {wanted}"
+        )
+    return 1
+
+
+def follow_stage(request: StageRequest, team: Team) -> None:
+    """Compute this process' share of a stage that another process leads.
+
+    Raises:
+        CyborgsError: as for `run_stage`.
+    """
+    if request.stage not in SHARED_STAGES:
+        return
+    with stop_on_signals() as stop:
+        key = team.hear(_WORK, check=stop.check)
+        if not key:
+            return
+        run = open_run(request.run)
+        step = find_step(run.config, request.stage, request.cycle)
+        standings = Standings(run)
+        found = _locate(run, step.name, standings)
+        if found.key != key or found.folder is None:
+            raise RunError(
+                f"{step.name} of {request.run}: process {team.rank} sees another run there than process 0; "
+                "all machines need the same storage"
+            )
+        load_stage(step.stage)(Context(run, step, key, found.folder, standings, stop, team))
+        team.close()
+
+
+def run_stage(request: StageRequest, team: Team = ALONE) -> StageResult:
     """Run a stage to its committed artifact; a stage that is done is left alone unless forced.
+
+    Args:
+        team: the processes that compute it; this one leads.
 
     Raises:
         CyborgsError: what a person can mend; PreemptedError when asked to stop.
     """
+    team = team if request.stage in SHARED_STAGES else ALONE
+    team.meet()
     run = open_run(request.run)
     step = find_step(run.config, request.stage, request.cycle)
     found = _locate(run, step.name, Standings(run))
     assert found.folder is not None and found.key is not None
     if found.state == "done" and not request.force:
+        team.tell(_WORK, _NONE)
         return _result(found, computed=False)
     lease = f"{found.folder}/{layout.LEASE}"
     with (
@@ -47,12 +104,13 @@ def run_stage(request: StageRequest) -> StageResult:
         found = _locate(run, step.name, standings)
         if found.state == "done" and not request.force:
             run.store.delete(f"{found.folder}/{layout.PARTIAL}")
+            team.tell(_WORK, _NONE)
             return _result(found, computed=False)
         if (request.force and found.state == "done") or found.problem is not None:
             if found.problem is not None:
                 _say(f"{step.name}: {found.problem}; making it again")
             retract(run, found)
-        _work(run, found, standings, stop)
+        _work(run, found, standings, stop, team)
     if step.stage == "evaluate":
         import_module("stages.report").write_report(run)
     return _result(_locate(run, step.name, Standings(run)), computed=True)
@@ -68,22 +126,25 @@ def _locate(run: Run, name: str, standings: Standings) -> Standing:
     return found
 
 
-def _work(run: Run, found: Standing, standings: Standings, stop: StopRequest) -> None:
+def _work(run: Run, found: Standing, standings: Standings, stop: StopRequest, team: Team) -> None:
     assert found.folder is not None and found.key is not None
     step = found.step
     run.store.folder(found.folder)  # sweeps what a killed attempt left half-written
+    team.tell(_WORK, found.key)
     log = MetricsLog(run, step, found.key)
     if found.state == "partial":
         _say(f"{step.name}: going on from where it stopped")
     started = time.monotonic()
     with Heart(run, step) as heart:  # until the commit, which reads and digests all that was written
-        context = Context(run, step, found.key, found.folder, standings, stop, log, heart)
+        context = Context(run, step, found.key, found.folder, standings, stop, team, log, heart)
         try:
             outcome = load_stage(step.stage)(context)
+            assert outcome is not None
         except PreemptedError as error:
             raise PreemptedError(f"{step.name}: {error}") from None
         finally:
             log.close()
+        team.close()
         seconds = time.monotonic() - started
         contents = {role: context.input_manifest(role).content for role, _ in step.inputs}
         manifest = commit_artifact(

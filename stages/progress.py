@@ -15,7 +15,8 @@ class Progress:
     """Counts units of work (steps, photographs) and shows rate and time left.
 
     Args:
-        tell: is told of every advance: the unit, how many are done, of how many, and the figures as text.
+        tell: is told of every advance: the unit, how many are done, of how many, and the figures as text; None where
+            nobody is to be told or shown anything.
     """
 
     def __init__(
@@ -24,7 +25,7 @@ class Progress:
         *,
         total: int,
         unit: str,
-        tell: Callable[..., None],
+        tell: Callable[..., None] | None,
         done: int = 0,
         images_per_unit: int = 1,
     ) -> None:
@@ -34,7 +35,7 @@ class Progress:
         self._figures: dict[str, str] = {}
         self._shown = time.monotonic()
         self._bar = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and tell is not None:
             from rich.console import Console
             from rich.progress import BarColumn, TaskID, TextColumn
             from rich.progress import Progress as RichProgress
@@ -59,12 +60,14 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
-        elif self._done == self._total and kind is None:
+        elif self._done == self._total and kind is None and self._tell is not None:
             self._print_line()
 
     def advance(self, units: int = 1, **figures: float | str) -> None:
         """So much more is done; `figures` such as loss are shown beside it until replaced."""
         self._done += units
+        if self._tell is None:
+            return
         self._figures |= {k: v if isinstance(v, str) else f"{v:.3f}" for k, v in figures.items()}
         now = time.monotonic()
         self._marks.append((now, self._done))

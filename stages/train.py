@@ -1,5 +1,7 @@
 """`train`: the epochs of one cycle on the mask loss, the vMF loss joining in every M epochs (section 3.2, 3.4)."""
 
+from pathlib import Path
+
 from cyborgs.augmentation.dataset import Batch, Regions, ViewDataset
 from cyborgs.training.pretraining import Metrics
 from schemas.digests import digest_json
@@ -8,17 +10,19 @@ from stages.checkpoint import read_checkpoint, write_checkpoint
 from stages.context import Context, Outcome
 from stages.epochs import count_steps, run_epochs
 from storage import layout
-from storage.mask_cache import pack_masks
+from storage.mask_cache import PackedMasks, pack_masks
 
 
-def train(context: Context) -> Outcome:
+def train(context: Context) -> Outcome | None:
     """Write the state at the end of the cycle."""
     config = context.config
     photographs, reader = context.photographs()
     masks = context.input("masks")
-    labels = pack_masks(masks.path(layout.MASKS), name=digest_json([context.run.store.url, context.key]))
+    labels = _pack(context, masks.path(layout.MASKS))
     per_epoch = count_steps(context, len(photographs))
-    pretraining = build_pretraining(config, build_network(config), steps_per_epoch=per_epoch, device=context.device)
+    pretraining = build_pretraining(
+        config, build_network(config), steps_per_epoch=per_epoch, device=context.device, world=context.world
+    )
     read_checkpoint(context.input("checkpoint"), pretraining, step=context.step.first_epoch * per_epoch)
     contrast = build_contrast(config)
 
@@ -40,7 +44,21 @@ def train(context: Context) -> Outcome:
         ),
     )
     metrics = run_epochs(context, pretraining, dataset, rows=len(photographs), pairs=pairs, train_step=train_step)
+    if context.team.local_rank == 0:
+        labels.remove()
+    if not context.team.leads:
+        return None
     content = write_checkpoint(context.run.store, context.folder, pretraining)
-    labels.remove()
     figures = {name: round(metrics[name], 4) for name in ("mask_loss", "projection_std", "orphans")}
     return Outcome(content, {"epochs": context.step.last_epoch, **figures})
+
+
+def _pack(context: Context, store: Path) -> PackedMasks:
+    """The labels in this machine's cache; of its processes one copies them there."""
+    team, packed = context.team, f"masks packed {context.team.machine}"
+    if team.local_rank:
+        team.hear(packed, check=context.stop.check)
+    labels = pack_masks(store, name=digest_json([context.run.store.url, context.key]))
+    if not team.local_rank:
+        team.tell(packed)
+    return labels

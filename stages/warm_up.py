@@ -13,7 +13,7 @@ from storage.checkpoints import read_start_weights
 from storage.photographs import file_digest
 
 
-def warm_up(context: Context) -> Outcome:
+def warm_up(context: Context) -> Outcome | None:
     """Write the state after warm-up; with W = 0 that is the start state."""
     config = context.config
     photographs, reader = context.photographs()
@@ -21,7 +21,11 @@ def warm_up(context: Context) -> Outcome:
     if config.network.start != "random":
         _take_start_weights(context, network)
     pretraining = build_pretraining(
-        config, network, steps_per_epoch=count_steps(context, len(photographs)), device=context.device
+        config,
+        network,
+        steps_per_epoch=count_steps(context, len(photographs)),
+        device=context.device,
+        world=context.world,
     )
     metrics = run_epochs(
         context,
@@ -31,6 +35,8 @@ def warm_up(context: Context) -> Outcome:
         pairs=lambda _epoch: 1,
         train_step=lambda batch, _epoch: pretraining.warm_up_step(batch),
     )
+    if not context.team.leads:
+        return None
     content = write_checkpoint(context.run.store, context.folder, pretraining)
     summary = {"vmf_loss": round(metrics["vmf_loss"], 4)} if metrics else {}
     return Outcome(content, {"epochs": context.step.last_epoch, **summary})

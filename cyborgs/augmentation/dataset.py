@@ -96,7 +96,11 @@ class ViewDataset(Dataset[Batch]):
 
 
 class StepSampler(Sampler[list[SampleName]]):
-    """The batches of consecutive steps, from any step to any other, over epoch boundaries."""
+    """The batches of consecutive steps, from any step to any other, over epoch boundaries.
+
+    Of `world_size` processes each takes an equal share of every batch, in order of rank: which photographs a step sees
+    does not depend on how many there are.
+    """
 
     def __init__(
         self,
@@ -107,7 +111,10 @@ class StepSampler(Sampler[list[SampleName]]):
         first_step: int,
         last_step: int,
         pairs: Callable[[int], int],
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
+        self._share, self._rank = batch_size // world_size, rank
         self._rows, self._batch_size, self._seed = rows, batch_size, seed
         self._first_step, self._last_step, self._pairs = first_step, last_step, pairs
 
@@ -121,7 +128,8 @@ class StepSampler(Sampler[list[SampleName]]):
             epoch, batch = divmod(step, per_epoch)
             if order is None or epoch != of_epoch:
                 order, of_epoch = epoch_order(self._rows, seed=self._seed, epoch=epoch), epoch
-            rows = order[batch * self._batch_size : (batch + 1) * self._batch_size]
+            first = batch * self._batch_size + self._rank * self._share
+            rows = order[first : first + self._share]
             yield [SampleName(epoch, int(row), self._pairs(epoch)) for row in rows]
 
 

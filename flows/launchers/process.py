@@ -4,26 +4,17 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
 
 from flows.watch import Watch
-from schemas.errors import EXIT_PREEMPTED, PreemptedError, StageCrashedError, StageFailedError
+from schemas.errors import EXIT_INTERRUPTED, EXIT_PREEMPTED, PreemptedError, StageCrashedError, StageFailedError
 from schemas.stages import StageRequest
 
 GRACE_SECONDS = 120.0
 """How long a stage may take to finish its step and save, once asked to stop."""
 _LOOK_SECONDS = 2.0
-
-
-def command(request: StageRequest) -> list[str]:
-    """The command line of a stage. -P keeps the working directory out of the module path."""
-    parts = [sys.executable, "-P", "-m", "stages", request.stage, "--run", request.run, "--with-parent"]
-    if request.cycle is not None:
-        parts += ["--cycle", str(request.cycle)]
-    return [*parts, "--force"] if request.force else parts
 
 
 def launch(request: StageRequest, watch: Watch) -> None:
@@ -37,7 +28,7 @@ def launch(request: StageRequest, watch: Watch) -> None:
     name = watch.step.name
     watch.say(f"{name}: starting")
     child = subprocess.Popen(
-        command(request),
+        request.command(),
         start_new_session=True,
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE if watch.capture else None,
@@ -55,10 +46,16 @@ def launch(request: StageRequest, watch: Watch) -> None:
         lines.drain()
     if code == EXIT_PREEMPTED:
         raise PreemptedError(f"{name}: stopped")
-    if code < 0:
-        raise StageCrashedError(f"{name}: ended by {signal.Signals(-code).name}; the same command goes on from there")
+    if (number := _signal(code)) is not None:
+        raise StageCrashedError(f"{name}: ended by {number.name}; the same command goes on from there")
     if code:
         raise StageFailedError(f"{name}: failed: {lines.last or 'see above'}", exit_code=code)
+
+
+def _signal(code: int) -> signal.Signals | None:
+    """The signal that ended a stage: its own process, or as a shell has it (128 + n) one of several."""
+    number = -code if code < 0 else code - 128
+    return signal.Signals(number) if number in set(signal.Signals) and code != EXIT_INTERRUPTED else None
 
 
 def _wait(child: "subprocess.Popen[str]", watch: Watch) -> int:

@@ -55,7 +55,7 @@ MISTAKES: list[tuple[list[str], list[str]]] = [
     ([*RUN, "good", "--set", "schedule.epochs=-3"], ["schedule.epochs", "-3"]),
     ([*RUN, "good", "--set", "masks.layer=layer2.2"], ["masks.layer", "layer2.2", "resnet18", "layer2.1"]),
     ([*RUN, "good", "--set", "nonsense"], ["nonsense", "name=value"]),
-    ([*RUN, "good", "--set", "numerics.world_size=2"], ["numerics.world_size"]),
+    ([*RUN, "good", "--set", "numerics.world_size=3"], ["optimization.batch_size", "world_size 3"]),
     ([*RUN, "good", "--set", "network.start=none.pth"], ["network.start", "none.pth"]),
     (["run", "nonsense", "--data", "good"], ["nonsense", "demo"]),
     (["run", "none.yaml", "--data", "good"], ["none.yaml", "no such file"]),

@@ -212,8 +212,6 @@ def bad(tmp_path: Path, name: str) -> tuple[Path | None, RunConfig]:
             return folder, config
         case "nothing given":
             return None, config
-        case "world size":
-            return make_photographs(folder, 6), small_config(numerics={"world_size": 2})
         case "start":
             return make_photographs(folder, 6), small_config(network={"start": str(tmp_path / "none.pth")})
         case "start folder":
@@ -233,7 +231,6 @@ def bad(tmp_path: Path, name: str) -> tuple[Path | None, RunConfig]:
         ("few", DataError, r"few: 3 photographs do not fill a batch of 4: .*optimization\.batch_size=3"),
         ("file", DataError, "file: this is a file"),
         ("nothing given", DataError, "--data"),
-        ("world size", ConfigError, r"numerics\.world_size 2.*numerics\.world_size=1"),
         ("start", ConfigError, r"network\.start .*none\.pth: no such file"),
         ("start folder", ConfigError, r"network\.start .*not a run"),
     ],

@@ -172,7 +172,9 @@ READS: list[tuple[dict[str, Any], str]] = [
     ({"evaluate": {"pictures": 3}}, "evaluate"),
     ({"numerics": {"precision": "bfloat16"}}, "warm-up masks train evaluate"),
     ({"numerics": {"threads": 3}}, "warm-up masks train evaluate"),
-    ({"numerics": {"world_size": 2}}, "warm-up masks train evaluate"),
+    ({"numerics": {"world_size": 2}}, "warm-up train"),
+    ({"numerics": {"accumulation": 2}}, "warm-up train"),
+    ({"numerics": {"compile": True}}, "warm-up train"),
     ({"placement": {"device": "cuda:3", "loader_workers": 9, "launcher": "inline", "data": ["x"]}}, ""),
     ({"placement": {"checkpoint_every_minutes": 1, "log_every_steps": 1}}, ""),
 ]

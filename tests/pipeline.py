@@ -43,7 +43,7 @@ def assert_same_results(first: Path, second: Path) -> None:
         folders = first / str(left.folder), second / str(right.folder)
         assert_same_tensors(*folders)
         if (folders[0] / layout.MASKS).exists():
-            _assert_same_masks(*(folder / layout.MASKS for folder in folders))
+            assert_same_masks(*(folder / layout.MASKS for folder in folders))
         assert left.manifest.content == right.manifest.content, left.step.name
 
 
@@ -57,7 +57,8 @@ def assert_same_tensors(first: Path, second: Path) -> None:
             assert not different, f"{first / name}: {len(different)} tensors differ, such as {different[0]}"
 
 
-def _assert_same_masks(first: Path, second: Path) -> None:
+def assert_same_masks(first: Path, second: Path) -> None:
+    """Every array of two mask stores is equal."""
     one, two = zarr.open_group(str(first), mode="r"), zarr.open_group(str(second), mode="r")
     for name in ("labels", "grid_size", "image_size", "clusters", "checksum"):
         np.testing.assert_array_equal(one[name][:], two[name][:], err_msg=f"{first} {name}")

@@ -46,11 +46,13 @@ def run(
     ] = None,
     set_: SetOption = None,
     update: Annotated[bool, typer.Option("--update", help="let a changed config change an existing run")] = False,
+    create: Annotated[bool, typer.Option("--create", help="only make the run, and start no stage")] = False,
 ) -> None:
     """Pretrain on a folder of photographs; the same command again goes on where it stopped."""
-    from cli.run import run_pipeline
+    from cli.run import create_run, run_pipeline
 
-    raise typer.Exit(run_pipeline(config, data=data or [], url=run, assignments=set_ or [], update=update))
+    start = create_run if create else run_pipeline
+    raise typer.Exit(start(config, data=data or [], url=run, assignments=set_ or [], update=update))
 
 
 @app.command()

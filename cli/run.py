@@ -8,6 +8,7 @@ import sys
 import warnings
 from types import FrameType
 
+from flows.launching import check_machine
 from flows.prepare import all_done, default_run, prepare_run
 from schemas.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PREEMPTED, PreemptedError
 from schemas.loading import load_config
@@ -24,6 +25,18 @@ _QUIET = {
 }
 
 
+def create_run(config: str, *, data: list[str], url: str | None, assignments: list[str], update: bool) -> int:
+    """Make the run, or let it take over what has changed, and start nothing; returns the exit code.
+
+    Raises:
+        CyborgsError: bad input.
+    """
+    settings = load_config(config, assignments)
+    run = prepare_run(url or default_run(config), settings, name=config, data=tuple(data), update=update)
+    print(f"{run.store.url}: {config}, {run.record.photographs} photographs; next: cyborgs stage index-images")
+    return 0
+
+
 def run_pipeline(config: str, *, data: list[str], url: str | None, assignments: list[str], update: bool) -> int:
     """Run what is not done; returns the exit code.
 
@@ -36,6 +49,7 @@ def run_pipeline(config: str, *, data: list[str], url: str | None, assignments: 
         print(f"{run.store.url}: nothing to do, all stages are done")
         _print_results(run)
         return 0
+    check_machine(run)
     print(f"{run.store.url}: {config}, {run.record.photographs} photographs", file=sys.stderr, flush=True)
     signal.signal(signal.SIGTERM, _terminate)
     try:

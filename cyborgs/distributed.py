@@ -28,7 +28,7 @@ def lost_peers() -> Iterator[None]:
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        raise LostPeerError(str(error)) from error
+        raise LostPeerError("it cannot be reached any more") from error
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 import os
 from importlib import import_module
+from pathlib import Path
 
 from flows.watch import Watch
 from schemas.errors import ConfigError, StageFailedError
 from schemas.plan import find_step
 from schemas.stages import StageRequest, StageResult
 from storage.artifacts import Standings
-from storage.run import open_run
+from storage.run import Run, open_run
 
 LAUNCHERS = ("process", "inline", "deployment")
 
@@ -23,7 +24,7 @@ def run_step(request: StageRequest, watch: Watch) -> StageResult:
     if before is not None:
         return before
     # By name and late: one of them brings Prefect, another torch.
-    import_module(f"flows.launchers.{launcher(watch)}").launch(request, watch)
+    import_module(f"flows.launchers.{launcher(watch.run)}").launch(request, watch)
     after = _result(request, computed=True)
     if after is None:
         raise StageFailedError(f"{request.stage}: ended without an artifact; give the same command again")
@@ -31,9 +32,36 @@ def run_step(request: StageRequest, watch: Watch) -> StageResult:
     return after
 
 
-def launcher(watch: Watch) -> str:
+def check_machine(run: Run) -> None:
+    """Before hours of work: whether this machine has the GPUs that the run's stages will ask for here.
+
+    Raises:
+        ConfigError: it has some, and too few.
+    """
+    config = run.config
+    gpus, wanted = _count_gpus(), config.numerics.world_size
+    if launcher(run) == "process" and config.placement.device in ("auto", "cuda") and 0 < gpus < wanted:
+        batch_size = config.optimization.batch_size
+        fewer = max(size for size in range(1, gpus + 1) if batch_size % (size * config.numerics.accumulation) == 0)
+        raise ConfigError(
+            f"numerics.world_size {wanted}: each process needs a GPU, and this machine has {gpus}: add "
+            f"--set numerics.world_size={fewer} (the batch stays {batch_size}), "
+            "or see docs/distributed.md for several machines"
+        )
+
+
+def _count_gpus() -> int:
+    """GPUs that the driver shows, without torch: a machine that only orchestrates has none."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
+    driver = Path("/proc/driver/nvidia/gpus")
+    return len(list(driver.iterdir())) if driver.is_dir() else 0
+
+
+def launcher(run: Run) -> str:
     """The launcher that a run's placement names; `auto` leaves it to the place where the flow runs."""
-    name: str = watch.run.config.placement.launcher
+    name: str = run.config.placement.launcher
     if name == "auto":
         name = os.environ.get("CYBORGS_LAUNCHER") or "process"
     if name not in LAUNCHERS:

@@ -56,7 +56,9 @@ def execute(request: StageRequest) -> int:
         return error.exit_code
     except Exception as error:
         if _lost_peer(error):
-            print(f"{request.stage}: another process of this stage has ended ({error})", file=sys.stderr)
+            if os.environ.get(DEBUG):
+                traceback.print_exc()
+            print(f"{request.stage}: lost another process of this stage: {error}", file=sys.stderr)
             return EXIT_LOST_PEER
         traceback.print_exc()
         print(

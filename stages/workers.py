@@ -41,7 +41,7 @@ def run_workers(request: StageRequest, count: int) -> int:
         if failed is None:
             return EXIT_PREEMPTED if any(codes) else 0
         if failed and codes[failed] != EXIT_LOST_PEER:
-            _show(_words(Path(folder), failed), failed)
+            _show(_words(Path(folder), failed), failed, codes[failed])
         return codes[failed] if codes[failed] >= 0 else 128 - codes[failed]
 
 
@@ -103,10 +103,12 @@ def _words(folder: Path, rank: int) -> Path:
     return folder / f"rank-{rank}.txt"
 
 
-def _show(words: Path, rank: int) -> None:
+def _show(words: Path, rank: int, code: int) -> None:
     """What a process that failed said: its last line, or all of a traceback."""
     lines = words.read_text(errors="replace").strip().splitlines()[-_SHOWN_LINES:]
-    if lines and not any(line.startswith("Traceback") for line in lines):
+    if code < 0:
+        lines = [f"ended by {signal.Signals(-code).name}"]
+    elif not any(line.startswith("Traceback") for line in lines):
         lines = lines[-1:]
-    for line in lines or ["ended without a word"]:
+    for line in lines:
         print(f"process {rank}: {line}", file=sys.stderr, flush=True)

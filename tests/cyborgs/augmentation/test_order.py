@@ -67,3 +67,26 @@ def test_seeds_have_orders_of_their_own() -> None:
 def test_names_are_plain_numbers() -> None:
     """Streams are named by what is written in a name: a numpy integer would name another stream."""
     assert {type(name.row) for batch in _batches(0, 3) for name in batch} == {int}
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_processes_share_every_batch_in_order(world_size: int) -> None:
+    """Over epoch boundaries: the parts of a step, one after the other, are the step of a single process."""
+
+    def batches(rank: int, size: int) -> list[list[SampleName]]:
+        sampler = StepSampler(
+            20,
+            batch_size=6,
+            seed=3,
+            first_step=1,
+            last_step=8,
+            pairs=lambda epoch: 1 + epoch % 2,
+            rank=rank,
+            world_size=size,
+        )
+        return list(sampler)
+
+    parts = [batches(rank, world_size) for rank in range(world_size)]
+    joined = [[name for share in shares for name in share] for shares in zip(*parts, strict=True)]
+    assert joined == batches(0, 1)
+    assert {len(share) for part in parts for share in part} == {6 // world_size}

@@ -58,7 +58,7 @@ def take_steps(*, world: World = ALONE, accumulation: int = 1) -> dict[str, Tens
     mine = slice(world.rank * share, (world.rank + 1) * share)
     found: dict[str, Tensor] = {}
     for step in range(STEPS):
-        batch = {name: values[mine] for name, values in _batch(step).items()}
+        batch = {name: values[mine] for name, values in make_batch(step).items()}
         metrics: Metrics
         if step == 0:
             metrics = pretraining.warm_up_step(batch)
@@ -105,7 +105,7 @@ def _without_batch_norm(module: nn.Module) -> None:
             _without_batch_norm(child)
 
 
-def _batch(step: int) -> dict[str, Tensor]:
+def make_batch(step: int) -> dict[str, Tensor]:
     """Unequal images: some overlap, some do not, so shares differ in matches and in positives."""
     random = np.random.default_rng(step)
     corner = random.uniform(0, 0.5, (BATCH, 4, 2))

@@ -70,6 +70,11 @@ def test_numerics_are_pinned_at_creation(url: str, data: Path, monkeypatch: pyte
     assert prepared(url, data, numerics={"precision": "auto"}).record == run.record, "another machine"
 
 
+def test_processes_share_the_cores(url: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "_cores", lambda: 7)
+    assert prepared(url, data, numerics={"world_size": 2}).config.numerics.threads == 3
+
+
 def test_what_is_said_of_numerics_is_kept(url: str, data: Path) -> None:
     run = prepared(url, data, numerics={"precision": "float32", "threads": 5})
     assert (run.config.numerics.threads, run.config.numerics.precision) == (5, "float32")

@@ -9,7 +9,14 @@ import time
 from collections import deque
 
 from flows.watch import Watch
-from schemas.errors import EXIT_INTERRUPTED, EXIT_PREEMPTED, PreemptedError, StageCrashedError, StageFailedError
+from schemas.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_LOST_PEER,
+    EXIT_PREEMPTED,
+    PreemptedError,
+    StageCrashedError,
+    StageFailedError,
+)
 from schemas.stages import StageRequest
 
 GRACE_SECONDS = 120.0
@@ -48,6 +55,8 @@ def launch(request: StageRequest, watch: Watch) -> None:
         raise PreemptedError(f"{name}: stopped")
     if (number := _signal(code)) is not None:
         raise StageCrashedError(f"{name}: ended by {number.name}; the same command goes on from there")
+    if code == EXIT_LOST_PEER:
+        raise StageCrashedError(f"{name}: lost one of its processes; the same command goes on from there")
     if code:
         raise StageFailedError(f"{name}: failed: {lines.last or 'see above'}", exit_code=code)
 

@@ -99,6 +99,15 @@ def status(run: RunArgument) -> None:
 
 
 @app.command()
+def verify(run: RunArgument) -> None:
+    """Read every committed file of a run and hold it against its manifest."""
+    from cli.show import print_verification
+    from storage.run import open_run
+
+    raise typer.Exit(print_verification(open_run(run)))
+
+
+@app.command()
 def stage(
     name: Annotated[str, typer.Argument(metavar="NAME", help=", ".join(STAGE_NAMES))],
     run: RunOption,

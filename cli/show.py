@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from pydantic import BaseModel
 
 from schemas.config import RunConfig
+from schemas.errors import EXIT_FAILED
 from schemas.plan import Step, plan
 from storage import layout
 from storage.artifacts import Standing, Standings
 from storage.heartbeat import read_heartbeat
 from storage.run import Run
+from storage.verification import verify_run
 
 
 def print_plan(name: str, config: RunConfig) -> None:
@@ -45,6 +47,20 @@ def print_status(run: Run) -> None:
     print(f"{done} of {len(standings)} stages done")
     if run.store.size(layout.REPORT) is not None:
         print(f"report: {run.store.url}/{layout.REPORT}")
+
+
+def print_verification(run: Run) -> int:
+    """Every artifact with what is wrong with it; returns the exit code, 1 where something is damaged."""
+    whole = damaged = 0
+    for finding in verify_run(run):
+        print(f"{'damaged' if finding.damage else 'whole':<9}{finding.name:<26}{finding.folder}", flush=True)
+        for fault in finding.damage:
+            print(f"         {fault}", flush=True)
+        whole, damaged = whole + (not finding.damage), damaged + bool(finding.damage)
+    print(f"{run.store.url}: {whole} whole, {damaged} damaged")
+    if damaged:
+        print("what is damaged is pending now: give the run's own `cyborgs run` command again to make it anew")
+    return EXIT_FAILED if damaged else 0
 
 
 def _status_row(run: Run, found: Standing) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ Shapes: N photographs, Hmax x Wmax the largest grid. `labels[i, :h, :w]` with `h
 of photograph i; the rest repeats its edge.
 """
 
+import shutil
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -80,6 +81,7 @@ def write_shard(path: Path, first_row: int, shard: list[MaskRow]) -> None:
         first_row: a multiple of the store's rows per shard.
     """
     group = zarr.open_group(str(path), mode="r+")
+    _remove_shard(path, first_row // int(_array(group, "labels").shards[0]))
     # Zarr forgets this setting when an array is reopened, and an all-zero chunk would go missing.
     with zarr.config.set({"array.write_empty_chunks": True}):
         labels = _array(group, "labels")
@@ -91,6 +93,16 @@ def write_shard(path: Path, first_row: int, shard: list[MaskRow]) -> None:
         _array(group, "image_size")[rows] = np.array([row.image_size for row in shard], np.uint32)
         _array(group, "clusters")[rows] = np.array([row.clusters for row in shard], np.uint16)
         _array(group, "checksum")[rows] = np.array([checksum(row) for row in shard], np.uint32)
+
+
+def _remove_shard(path: Path, number: int) -> None:
+    """Drop what stands in a shard's place: Zarr would read it, damaged as it may be, to keep the other rows."""
+    for name in shard_files(number):
+        file = path / name
+        if file.is_dir():
+            shutil.rmtree(file)
+        else:
+            file.unlink(missing_ok=True)
 
 
 def shard_files(number: int) -> list[str]:

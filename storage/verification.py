@@ -1,0 +1,75 @@
+"""Every committed file of a run held against its manifest: what is damaged, and where."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from schemas.artifacts import Manifest
+from schemas.digests import digest_bytes
+from schemas.errors import DamagedArtifactError
+from schemas.plan import step_name
+from storage import layout
+from storage.masks import read_rows
+from storage.run import Run
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of one artifact."""
+
+    name: str
+    """Such as `train cycle 1`."""
+    folder: str
+    """Below the run."""
+    files: int
+    bytes: int
+    damage: tuple[str, ...]
+    """One line for each fault; none when it is whole."""
+
+
+def verify_run(run: Run) -> Iterator[Finding]:
+    """Read all that is committed, of earlier settings too. The manifest of a damaged artifact is taken back, so that
+    its step is pending and the next `cyborgs run` makes it again.
+    """
+    suffix = f"/{layout.MANIFEST}"
+    for path in run.store.list(""):
+        if path.endswith(suffix):
+            finding = _verify(run, path.removesuffix(suffix))
+            if finding.damage:
+                run.store.delete(path)
+            yield finding
+
+
+def _verify(run: Run, folder: str) -> Finding:
+    try:
+        manifest = Manifest.model_validate_json(run.store.read(f"{folder}/{layout.MANIFEST}"))
+    except ValidationError as error:
+        return Finding(folder, folder, 0, 0, (f"{layout.MANIFEST}: {error.errors()[0]['msg']}",))
+    damage = []
+    if manifest.key != folder.rsplit("/", 1)[-1]:
+        damage.append(f"{layout.MANIFEST}: belongs to another artifact ({manifest.key})")
+    for entry in manifest.files:
+        try:
+            data = run.store.read(f"{folder}/{entry.path}")
+        except FileNotFoundError:
+            damage.append(f"{entry.path}: missing")
+            continue
+        if len(data) != entry.bytes:
+            damage.append(f"{entry.path}: {len(data)} bytes, expected {entry.bytes}")
+        elif digest_bytes(data) != entry.digest:
+            damage.append(f"{entry.path}: its content has changed")
+    if damage and any(entry.path.startswith(f"{layout.MASKS}/") for entry in manifest.files):
+        damage += _damaged_rows(run, folder)
+    name = step_name(manifest.stage, manifest.cycle)
+    return Finding(name, folder, len(manifest.files), sum(entry.bytes for entry in manifest.files), tuple(damage))
+
+
+def _damaged_rows(run: Run, folder: str) -> list[str]:
+    """Which photographs' masks a damaged file of the store has cost, as far as the first of them."""
+    try:
+        for _ in read_rows(run.store.fetch(f"{folder}/{layout.MASKS}")):
+            pass
+    except (DamagedArtifactError, FileNotFoundError) as error:
+        return [str(error)]
+    return []

@@ -11,7 +11,6 @@ from storage import layout
 from storage.artifacts import Standing, Standings
 from storage.heartbeat import read_heartbeat
 from storage.run import Run
-from storage.verification import verify_run
 
 
 def print_plan(name: str, config: RunConfig) -> None:
@@ -51,6 +50,9 @@ def print_status(run: Run) -> None:
 
 def print_verification(run: Run) -> int:
     """Every artifact with what is wrong with it; returns the exit code, 1 where something is damaged."""
+    # Of the commands here, it alone reads mask stores, and pays for zarr.
+    from storage.verification import verify_run
+
     whole = damaged = 0
     for finding in verify_run(run):
         print(f"{'damaged' if finding.damage else 'whole':<9}{finding.name:<26}{finding.folder}", flush=True)

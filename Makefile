@@ -43,6 +43,8 @@ $(VENV)/.runtime: $(VENV)/bin/python pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.runtime
 	@echo "installing what tests and checks need"
 	$(PIP_INSTALL) --editable '.[dev]'
+	@$(PIP_INSTALL) --editable '.[crf]' > $(VENV)/crf.log 2>&1 || \
+	  echo "pydensecrf2 cannot be compiled here ($(VENV)/crf.log): the tests of CRF refinement will be skipped"
 	@touch $@
 
 clean:

@@ -25,6 +25,7 @@ can_build() { "$1" buildx version > /dev/null 2>&1 || "$1" --version 2> /dev/nul
 
 step "an engine"
 ENGINE=${CYBORGS_ENGINE_ROOT:-$(mktemp -d)}
+mkdir -p "$ENGINE"
 if ! docker info > /dev/null 2>&1; then
   if [ "$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then
     echo "no Docker engine answers, and one can be installed here only as root on Debian or Ubuntu" >&2

@@ -35,7 +35,12 @@ _SEVERAL = ("--data", "--set")
 
 @app.command()
 def run(
-    config: ConfigArgument,
+    config: Annotated[
+        str | None,
+        typer.Argument(
+            help="a name under configs/ (demo, small, coco) or a YAML file; left out: what --run was made with"
+        ),
+    ] = None,
     data: Annotated[
         list[str] | None,
         typer.Option("--data", metavar="DIR", help="folders of photographs, or COCO .json files; several may follow"),
@@ -56,23 +61,60 @@ def run(
 
 
 @app.command()
+def extend(
+    run: RunArgument,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="in all, more than the run has")],
+) -> None:
+    """Train a run for more epochs than it was made for; all that it has reached stays as it is."""
+    from cli.run import extend_run
+
+    raise typer.Exit(extend_run(run, epochs=epochs))
+
+
+@app.command()
+def fork(
+    run: RunArgument,
+    new: Annotated[str, typer.Argument(metavar="NEW", help="path or URL of the run to make")],
+    set_: SetOption = None,
+) -> None:
+    """Make a run beside another with some settings changed, and everything that they leave valid."""
+    from cli.upkeep import fork_run
+
+    fork_run(run, new, assignments=set_ or [])
+
+
+@app.command()
+def gc(
+    run: RunArgument,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would go")] = False,
+) -> None:
+    """Remove what no setting of a run leads to any more: artifacts of earlier settings."""
+    from cli.upkeep import collect_garbage
+
+    collect_garbage(run, dry_run=dry_run)
+
+
+@app.command()
 def plan(
     config: ConfigArgument,
     set_: SetOption = None,
     settings: Annotated[bool, typer.Option("--settings", help="list every setting with its meaning")] = False,
     images: Annotated[
-        int | None, typer.Option("--images", min=1, help="estimate times and sizes for so many photographs")
+        int | None, typer.Option("--images", min=1, help="estimate storage for so many photographs")
     ] = None,
     gpus: Annotated[int, typer.Option("--gpus", min=1, help="that train at once")] = 1,
     seconds_per_image: Annotated[
         float | None,
-        typer.Option("--seconds-per-image", min=1e-9, help="of one GPU: 1 / (the images/s that a training shows)"),
+        typer.Option(
+            "--seconds-per-image",
+            min=1e-9,
+            help="estimate times too; of one GPU: 1 / (the images/s that a training shows)",
+        ),
     ] = None,
     cores: Annotated[int, typer.Option("--cores", min=1, help="that decode photographs for the index")] = 8,
 ) -> None:
     """Show the stages that a config leads to, all its settings, or what they will cost."""
     from cli.show import print_plan, print_settings
-    from schemas.errors import ConfigError
     from schemas.loading import load_config
 
     loaded = load_config(config, set_ or [])
@@ -82,8 +124,6 @@ def plan(
     print_plan(config, loaded)
     if images is None:
         return
-    if seconds_per_image is None:
-        raise ConfigError("--images needs --seconds-per-image too: 1 / (the images/s that a short training shows)")
     from cli.costs import print_costs
 
     print_costs(loaded, images=images, gpus=gpus, seconds_per_image=seconds_per_image, cores=cores)

@@ -9,12 +9,13 @@ import warnings
 from types import FrameType
 
 from flows.launching import check_machine
-from flows.prepare import all_done, default_run, prepare_run
-from schemas.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PREEMPTED, PreemptedError
-from schemas.loading import load_config
+from flows.prepare import all_done, prepare_run
+from flows.requests import understand
+from schemas.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PREEMPTED, ConfigError, PreemptedError
 from storage import layout
 from storage.artifacts import Standings, fingerprint, tidy
-from storage.run import Run
+from storage.retention import thin_out
+from storage.run import Run, open_run
 
 _QUIET = {
     # Its messages would stand between a stage's own lines; the UI of a server shows them all the same.
@@ -25,32 +26,49 @@ _QUIET = {
 }
 
 
-def create_run(config: str, *, data: list[str], url: str | None, assignments: list[str], update: bool) -> int:
+def create_run(config: str | None, *, data: list[str], url: str | None, assignments: list[str], update: bool) -> int:
     """Make the run, or let it take over what has changed, and start nothing; returns the exit code.
 
     Raises:
         CyborgsError: bad input.
     """
-    settings = load_config(config, assignments)
-    run = prepare_run(url or default_run(config), settings, name=config, data=tuple(data), update=update)
-    print(f"{run.store.url}: {config}, {run.record.photographs} photographs; next: cyborgs stage index-images")
+    asked = understand(config, assignments, url)
+    run = prepare_run(asked.url, asked.config, name=asked.name, data=tuple(data), update=update)
+    print(f"{run.store.url}: {asked.name}, {run.record.photographs} photographs; next: cyborgs stage index-images")
     return 0
 
 
-def run_pipeline(config: str, *, data: list[str], url: str | None, assignments: list[str], update: bool) -> int:
+def extend_run(url: str, *, epochs: int) -> int:
+    """Train a run for more epochs than it was made for; returns the exit code.
+
+    Raises:
+        CyborgsError: it has more epochs already, or as for `run_pipeline`.
+    """
+    schedule = open_run(url).config.schedule
+    if epochs < schedule.epochs:
+        raise ConfigError(f"--epochs {epochs}: run {url} has {schedule.epochs}; give a larger total")
+    more = [f"schedule.epochs={epochs}", f"schedule.extended_from={[*schedule.extended_from, schedule.epochs]}"]
+    assignments = more if epochs > schedule.epochs else []
+    return run_pipeline(None, data=[], url=url, assignments=assignments, update=True)
+
+
+def run_pipeline(config: str | None, *, data: list[str], url: str | None, assignments: list[str], update: bool) -> int:
     """Run what is not done; returns the exit code.
+
+    Args:
+        config: left out what the run at `url` was made with.
 
     Raises:
         CyborgsError: bad input, or a stage failed.
     """
-    settings = load_config(config, assignments)
-    run = prepare_run(url or default_run(config), settings, name=config, data=tuple(data), update=update)
+    asked = understand(config, assignments, url)
+    run = prepare_run(asked.url, asked.config, name=asked.name, data=tuple(data), update=update)
     if all_done(run):
         print(f"{run.store.url}: nothing to do, all stages are done")
         _print_results(run)
         return 0
     check_machine(run)
-    print(f"{run.store.url}: {config}, {run.record.photographs} photographs", file=sys.stderr, flush=True)
+    print(f"{run.store.url}: {asked.name}, {run.record.photographs} photographs", file=sys.stderr, flush=True)
     signal.signal(signal.SIGTERM, _terminate)
     try:
         failed = _run_flow(config, assignments, run)
@@ -78,7 +96,7 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
     raise PreemptedError("stopped between two stages")
 
 
-def _run_flow(config: str, assignments: list[str], run: Run) -> list[str]:
+def _run_flow(config: str | None, assignments: list[str], run: Run) -> list[str]:
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     with warnings.catch_warnings():
@@ -108,6 +126,7 @@ def _refresh_report(run: Run) -> None:
 def _print_results(run: Run) -> None:
     """Where to find what people came for, brought up to date where a kill or --update left it behind."""
     tidy(run)
+    thin_out(run)
     _refresh_report(run)
     done = [found for found in Standings(run).all() if found.state == "done"]
     places = {

@@ -6,17 +6,18 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.runtime import deployment, flow_run
-from prefect.states import Failed
+from prefect.states import Completed, Failed
 
-from flows.launching import run_step
+from flows.launching import run_step, stop_for_a_look
 from flows.page import show_results, watch_on_page
-from flows.prepare import default_run, locate_run, prepare_run
+from flows.prepare import locate_run, prepare_run
+from flows.requests import understand
 from flows.stopping import as_prefect_ends
-from schemas.errors import CyborgsError, PreemptedError, StageFailedError
-from schemas.loading import change_config, load_config
+from schemas.errors import CyborgsError, PausedError, PreemptedError, StageFailedError
 from schemas.plan import bootstrap_epochs
 from schemas.stages import StageName, StageRequest, StageResult
-from storage.run import Run, find_run
+from storage.retention import restore_needed, thin_out
+from storage.run import Run
 
 
 @task(task_run_name="{stage}", cache_policy=NO_CACHE, persist_result=False)
@@ -61,11 +62,12 @@ def cyborgs(
     """
     try:
         with as_prefect_ends():
-            url = default_run(config or "demo") if run is None else locate_run(run)
-            known = find_run(url) if config is None else None
-            name = known.record.name if known is not None else config or "demo"
-            settings = load_config(name, set or []) if known is None else change_config(known.config, set or [])
-            return alternate(prepare_run(url, settings, name=name, data=tuple(data or ())))
+            asked = understand(config, set or [], locate_run(run) if run is not None else None, default="demo")
+            return alternate(prepare_run(asked.url, asked.config, name=asked.name, data=tuple(data or ())))
+    except PausedError as error:
+        if deployment.id is None:
+            raise
+        return Completed(name="Paused", message=str(error))
     except CyborgsError as error:
         if deployment.id is None:
             raise
@@ -76,16 +78,21 @@ def alternate(run: Run) -> list[str]:
     """Algorithm 3 on a run that was prepared; returns the evaluations that failed."""
     url = run.store.url
     failed = []
-    phase("index-images", url)
-    phase("warm-up", url)
+    restore_needed(run)
+    stop_for_a_look(run, phase("index-images", url))
+    stop_for_a_look(run, phase("warm-up", url))
     for cycle in range(len(bootstrap_epochs(run.config))):
-        cycle_phase("bootstrap-masks", url, cycle)
-        cycle_phase("train", url, cycle)
+        stop_for_a_look(run, cycle_phase("bootstrap-masks", url, cycle))
+        trained = cycle_phase("train", url, cycle)
         try:
-            cycle_phase("evaluate", url, cycle)
+            evaluated = cycle_phase("evaluate", url, cycle)
         except PreemptedError:
             raise
         except StageFailedError:
             failed.append(f"evaluate cycle {cycle}")
+        else:
+            stop_for_a_look(run, evaluated)
         show_results(run)
+        thin_out(run)
+        stop_for_a_look(run, trained)  # with its evaluation
     return failed

@@ -5,9 +5,10 @@ from importlib import import_module
 from pathlib import Path
 
 from flows.watch import Watch
-from schemas.errors import ConfigError, StageFailedError
-from schemas.plan import find_step
+from schemas.errors import ConfigError, PausedError, StageFailedError
+from schemas.plan import find_step, plan
 from schemas.stages import StageRequest, StageResult
+from storage import layout
 from storage.artifacts import Standings
 from storage.run import Run, open_run
 
@@ -30,6 +31,26 @@ def run_step(request: StageRequest, watch: Watch) -> StageResult:
         raise StageFailedError(f"{request.stage}: ended without an artifact; give the same command again")
     watch.finish()
     return after
+
+
+def stop_for_a_look(run: Run, result: StageResult) -> None:
+    """Where placement.pause_after names a stage that was computed just now.
+
+    Raises:
+        PausedError: with what to look at, and how to go on.
+    """
+    (step,) = (step for step in plan(run.config) if step.name == result.name)
+    if not result.computed or step.stage not in run.config.placement.pause_after:
+        return
+    if all(found.state == "done" for found in Standings(run).all()):
+        return  # nothing is left to go on with
+    shown = {
+        "index-images": f"{run.store.url}/{result.path}/{layout.QUARANTINE}",
+        "bootstrap-masks": f"cyborgs masks path {run.store.url} --cycle {step.cycle}",
+    }.get(step.stage, f"cyborgs status {run.store.url}")
+    raise PausedError(
+        f"paused after {result.name} (placement.pause_after); have a look: {shown}; the same command goes on"
+    )
 
 
 def check_machine(run: Run) -> None:

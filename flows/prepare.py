@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from flows.space import check_space, check_space_left
 from schemas.artifacts import RunRecord, result_digest
 from schemas.config import RunConfig
 from schemas.errors import ConfigError, DataError, RunError
@@ -25,6 +26,7 @@ from storage.photographs import (
     source_folder,
 )
 from storage.provenance import provenance
+from storage.reuse import compare
 from storage.run import (
     Run,
     create_run,
@@ -34,6 +36,7 @@ from storage.run import (
     replace_record,
     with_pinned_numerics,
 )
+from storage.store import open_store
 
 
 def default_run(config_name: str) -> str:
@@ -63,11 +66,16 @@ def prepare_run(url: str, config: RunConfig, *, name: str, data: tuple[str, ...]
     """
     run = find_run(url)
     if run is None:
-        return create_run(url, _new_record(config, name=name, data=data or config.placement.data))
+        record = _new_record(config, name=name, data=data or config.placement.data)
+        check_space(open_store(url), record)
+        return create_run(url, record)
     if not _has_artifacts(run):
         # Nothing stands on what this run was told, so a mended --data or config simply takes its place.
-        return _start_over(run, config, name=name, data=data or config.placement.data or run.record.data)
-    return _take_up(run, with_pinned_numerics(config, run.config), name=name, data=data, update=update)
+        run = _start_over(run, config, name=name, data=data or config.placement.data or run.record.data)
+    else:
+        run = _take_up(run, with_pinned_numerics(config, run.config), name=name, data=data, update=update)
+    check_space_left(run)
+    return run
 
 
 def _has_artifacts(run: Run) -> bool:
@@ -93,7 +101,6 @@ def _take_up(run: Run, config: RunConfig, *, name: str, data: tuple[str, ...], u
             f"run {run.store.url} was made with other settings: {shown}; "
             "choose another --run, or add --update to change this one"
         )
-    _check_fills_a_batch(run.record.photographs, config, where=f"run {run.store.url}")
     note = dict(changes)
     if data and tuple(_absolute(source) for source in data) != run.record.data:
         data = tuple(_absolute(source) for source in data)
@@ -102,19 +109,31 @@ def _take_up(run: Run, config: RunConfig, *, name: str, data: tuple[str, ...], u
         note["data"] = (list(run.record.data), list(data))
     if not note:
         return run
-    record = run.record.model_copy(
-        update={
-            "name": name if defining else run.record.name,
-            "config": config,
-            "config_digest": result_digest(config),
-            "data": data or run.record.data,
-        }
-    )
-    if "network.start" in defining:
-        start, digest = _find_start(config)
-        pins = {key: value for key, value in record.pins.items() if key != "start"}
-        record = record.model_copy(update={"start": start, "pins": pins | ({"start": digest} if digest else {})})
-    return replace_record(run, record, note=note)
+    record = with_config(run.record, config, name=name if defining else run.record.name)
+    changed = replace_record(run, record.model_copy(update={"data": data or run.record.data}), note=note)
+    if defining:
+        _say_what_stays(run, changed)
+    return changed
+
+
+def with_config(record: RunRecord, config: RunConfig, *, name: str) -> RunRecord:
+    """What a run is told when it takes over a config; start weights are looked for where they have changed.
+
+    Raises:
+        CyborgsError: the config and the run's photographs or start weights do not go together.
+    """
+    _check_fills_a_batch(record.photographs, config, where=f"{record.name}")
+    changed = record.model_copy(update={"name": name, "config": config, "config_digest": result_digest(config)})
+    if record.config.network.start == config.network.start:
+        return changed
+    start, digest = _find_start(config)
+    pins = {key: value for key, value in record.pins.items() if key != "start"}
+    return changed.model_copy(update={"start": start, "pins": pins | ({"start": digest} if digest else {})})
+
+
+def _say_what_stays(before: Run, after: Run) -> None:
+    for verdict in compare(before, after):
+        print(f"{verdict.name:<26}{'stays' if verdict.stays else 'anew':<7}{verdict.why}", file=sys.stderr)
 
 
 def _new_record(config: RunConfig, *, name: str, data: tuple[str, ...]) -> RunRecord:

@@ -41,6 +41,12 @@ def layer_names(architecture: str) -> list[str]:
     return names
 
 
+def layer_channels(architecture: str, layer: str) -> int:
+    """Channels of a layer's feature map."""
+    basic = architecture in ("resnet18", "resnet34")
+    return int((64 if basic else 256) * 2 ** (int(layer.removeprefix("layer").split(".")[0]) - 1))
+
+
 def layer_stride(layer: str) -> int:
     """Pixels of the photograph per cell of the layer's feature grid: 4, 8, 16 or 32."""
     return int(2 ** (int(layer.removeprefix("layer").split(".")[0]) + 1))

@@ -102,6 +102,8 @@ class RunRecord(Record):
     photographs: int
     """Photographs listed at creation."""
     created: Provenance
+    forked_from: str | None = None
+    """The run that it was forked from, and that run's config digest."""
     history: tuple[Change, ...] = ()
 
     @model_validator(mode="after")

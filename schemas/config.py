@@ -4,6 +4,7 @@ Three kinds: what defines the result, `numerics` (rounding; pinned when the run 
 (free to change between any two attempts).
 """
 
+import itertools
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -124,6 +125,8 @@ class ScheduleConfig(Settings):
     """N: masks are renewed before every epoch t > W with t % N == 0 (Table 2a); 0 keeps the first masks."""
     checkpoint_epochs: tuple[Annotated[int, Field(ge=1)], ...] = ()
     """Backbones kept besides those at the end of a stage, after so many epochs (Fig. 5b)."""
+    extended_from: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Totals that `cyborgs extend` went beyond: epochs below one keep its schedules, and a cycle starts there."""
 
 
 class OptimizationConfig(Settings):
@@ -271,6 +274,12 @@ class RunConfig(Settings):
             raise ValueError(
                 f"schedule.epochs {schedule.epochs} leaves nothing after schedule.warmup_epochs "
                 f"{schedule.warmup_epochs}: raise the one or lower the other"
+            )
+        totals = (schedule.warmup_epochs, *schedule.extended_from, schedule.epochs)
+        if any(before >= after for before, after in itertools.pairwise(totals)):
+            raise ValueError(
+                f"schedule.extended_from {list(schedule.extended_from)}: name totals in rising order, above "
+                f"schedule.warmup_epochs {schedule.warmup_epochs} and below schedule.epochs {schedule.epochs}"
             )
         if self.optimization.lr_warmup_epochs > schedule.epochs:
             raise ValueError(

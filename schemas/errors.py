@@ -8,6 +8,8 @@ DEBUG = "CYBORGS_DEBUG"
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
+EXIT_PAUSED = 3
+"""Stopped for a look, as placement.pause_after asked: the same command goes on when somebody gives it."""
 EXIT_PREEMPTED = 75
 """Stopped on request with its progress saved: start again, not a failure (sysexits' EX_TEMPFAIL)."""
 EXIT_LOST_PEER = 76
@@ -52,6 +54,12 @@ class StageFailedError(CyborgsError, RuntimeError):
 
 class StageCrashedError(StageFailedError):
     """A stage's process was killed: out of memory, most often. Not its own doing, so it may be tried again."""
+
+
+class PausedError(CyborgsError, RuntimeError):
+    """A stage is done after which the run was to stop for a look."""
+
+    exit_code = EXIT_PAUSED
 
 
 class PreemptedError(CyborgsError, RuntimeError):

@@ -1,10 +1,11 @@
 """What a run will cost, before it starts: times and sizes per kind of stage, by the formulae of docs/scaling.md."""
 
+import math
 from dataclasses import dataclass
 
-from schemas.architectures import layer_stride
+from schemas.architectures import layer_channels, layer_stride
 from schemas.config import RunConfig
-from schemas.plan import plan
+from schemas.plan import Step, checkpoints_kept, plan
 from schemas.stages import STAGE_NAMES, StageName
 
 PARAMETERS: dict[str, int] = {
@@ -46,14 +47,40 @@ class Cost:
     """On storage, when the run has ended."""
 
 
-def estimate(config: RunConfig, *, images: int, gpus: int, seconds_per_image: float, cores: int) -> list[Cost]:
+def storage_need(config: RunConfig, *, images: int, steps: list[Step]) -> int:
+    """Bytes that steps still to be done will put on storage at most: what stays, and what is written on the way.
+
+    On the way are a checkpoint that a stage starts from and placement.keep_checkpoints lets go afterwards, and a
+    partial state while the next is written beside it.
+    """
+    stays = sum(storage_bytes(config, step, images=images) for step in steps)
+    trains = any(step.stage in ("warm-up", "train") for step in steps)
+    return stays + (3 * checkpoint_bytes(config) if trains else 0)
+
+
+def storage_bytes(config: RunConfig, step: Step, *, images: int) -> int:
+    """What a step leaves on storage when the run has ended."""
+    if step.stage == "index-images":
+        return images * ROW_BYTES
+    if step.stage == "bootstrap-masks":
+        return int(images * cells(config) * BYTES_PER_CELL)
+    if step.stage == "evaluate":
+        return 0
+    kept = checkpoint_bytes(config) if step.name in checkpoints_kept(config) else 0
+    inside = [epoch for epoch in config.schedule.checkpoint_epochs if step.first_epoch < epoch <= step.last_epoch]
+    return kept + len(inside) * 4 * PARAMETERS[config.network.architecture]
+
+
+def estimate(config: RunConfig, *, images: int, gpus: int, seconds_per_image: float | None, cores: int) -> list[Cost]:
     """Cost of every kind of stage.
 
     Args:
-        seconds_per_image: of one GPU for one training sample: both views of a photograph, forward and backward.
+        seconds_per_image: of one GPU for one training sample: both views of a photograph, forward and backward. None
+            where it is not known: then no time is, either.
         cores: that decode photographs for `index-images`.
     """
     steps = plan(config)
+    each = seconds_per_image if seconds_per_image is not None else math.nan
     costs = []
     for stage in STAGE_NAMES:
         of_stage = [step for step in steps if step.stage == stage]
@@ -67,18 +94,12 @@ def estimate(config: RunConfig, *, images: int, gpus: int, seconds_per_image: fl
         }[stage]
         seconds = {
             "index-images": images * DECODE_SECONDS / cores,
-            "warm-up": read * seconds_per_image / gpus,
-            "bootstrap-masks": read * seconds_per_image * bootstrap_ratio(config) / gpus,
-            "train": _pairs(config) * images * seconds_per_image / gpus,
-            "evaluate": read * seconds_per_image,
+            "warm-up": read * each / gpus,
+            "bootstrap-masks": read * each * bootstrap_ratio(config) / gpus,
+            "train": _pairs(config) * images * each / gpus,
+            "evaluate": read * each,
         }[stage]
-        size = {
-            "index-images": images * ROW_BYTES,
-            "warm-up": checkpoint_bytes(config),
-            "bootstrap-masks": int(len(of_stage) * images * cells(config) * BYTES_PER_CELL),
-            "train": len(of_stage) * checkpoint_bytes(config),
-            "evaluate": 0,
-        }[stage]
+        size = sum(storage_bytes(config, step, images=images) for step in of_stage)
         costs.append(Cost(stage, len(of_stage), read, seconds, size))
     return costs
 
@@ -100,9 +121,22 @@ def bootstrap_ratio(config: RunConfig) -> float:
 
 
 def checkpoint_bytes(config: RunConfig) -> int:
-    """Backbone, target and optimiser state in float32, heads left out."""
+    """Online and target network and the optimiser's state, in float32."""
+    network = config.network
+    hidden, dim = network.projector_hidden, network.projection_dim
     moments = 2 if config.optimization.optimizer == "adamw" else 1
-    return 4 * PARAMETERS[config.network.architecture] * (2 + moments)
+    channels = sum(layer_channels(network.architecture, layer) for layer in network.contrast_layers)
+    backbone, projector, predictor = (
+        PARAMETERS[network.architecture],
+        _head(channels, hidden, dim),
+        _head(dim, hidden, dim),
+    )
+    return 4 * ((1 + moments) * (backbone + projector + predictor) + backbone + projector)
+
+
+def _head(inputs: int, hidden: int, outputs: int) -> int:
+    """Parameters of BYOL's MLP: Linear, batch-norm, Linear without bias."""
+    return inputs * hidden + 3 * hidden + hidden * outputs
 
 
 def _pairs(config: RunConfig) -> int:
@@ -112,3 +146,12 @@ def _pairs(config: RunConfig) -> int:
     if not every or not weight or config.train.vmf_update == "joint":
         return len(epochs)
     return len(epochs) + sum(epoch % every == 0 for epoch in epochs)
+
+
+def readable_size(count: float) -> str:
+    """Such as `640 kB`, `1.2 GB`."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 1000 or unit == "TB":
+            return f"{count:,.3g} {unit}" if count < 1000 else f"{count:,.0f} {unit}"
+        count /= 1000
+    raise AssertionError

@@ -1,10 +1,27 @@
 """Settings of where and how a run is computed: numerics, pinned when it is created, and placement, free to change."""
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from schemas.settings import Settings
+from schemas.stages import StageName
+
+
+def _as_policy(value: Any) -> Any:
+    """`all`, `last:K`, `every:N`, or epochs by number."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = [value]
+    if isinstance(value, list | tuple) and value and all(type(epoch) is int and epoch >= 0 for epoch in value):
+        return tuple(value)
+    if isinstance(value, str) and re.fullmatch(r"all|(last|every):[1-9]\d*", value):
+        return value
+    raise ValueError(f"{value!r}: choose all, last:K, every:N, or a list of epochs such as [100, 400]")
+
+
+def _as_stages(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
 
 
 class NumericsConfig(Settings):
@@ -39,5 +56,10 @@ class PlacementConfig(Settings):
     """A stage in a container that shows no sign of life for so long is given up."""
     checkpoint_every_minutes: Annotated[float, Field(gt=0)] = 10.0
     """Training saves what it has reached this often."""
+    keep_checkpoints: Annotated[str | tuple[int, ...], BeforeValidator(_as_policy)] = "all"
+    """Checkpoints that stay when no stage needs them any more: all, last:K, every:N (cycles), or those after so many
+    epochs, [100, 400]. The last one always stays, and so do those of schedule.checkpoint_epochs."""
+    pause_after: Annotated[tuple[StageName, ...], BeforeValidator(_as_stages)] = ()
+    """Stages after which the run stops for a look, such as bootstrap-masks; the same command goes on."""
     log_every_steps: Annotated[int, Field(ge=1)] = 10
     """Steps between two lines of the metrics log."""

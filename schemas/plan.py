@@ -22,6 +22,8 @@ class Step:
     """Epochs trained before this step, W at the first masks."""
     last_epoch: int = 0
     """Epochs trained after it; the same for a stage that does not train."""
+    schedule_epochs: int = 0
+    """E of the schedules that it trains under: the run's, or of a part that was extended since, what it was then."""
     inputs: tuple[tuple[str, str], ...] = ()
     """(role, name of the step whose artifact plays it)."""
 
@@ -37,11 +39,16 @@ def step_name(stage: StageName, cycle: int | None = None) -> str:
 
 
 def bootstrap_epochs(config: RunConfig) -> list[int]:
-    """Epochs before which masks are made: W, and every t > W with t % N == 0."""
+    """Epochs before which masks are made: W, every t > W with t % N == 0, and where a finished run was extended."""
     schedule = config.schedule
     first, every = schedule.warmup_epochs, schedule.bootstrap_every_epochs
-    later = [epoch for epoch in range(first + 1, schedule.epochs) if every and epoch % every == 0]
-    return [first, *later]
+    later = {epoch for epoch in range(first + 1, schedule.epochs) if every and epoch % every == 0}
+    return [first, *sorted(later | set(schedule.extended_from))]
+
+
+def schedule_epochs(config: RunConfig, last_epoch: int) -> int:
+    """E of the schedules under which a step that ends after `last_epoch` epochs trains."""
+    return min(total for total in (*config.schedule.extended_from, config.schedule.epochs) if total >= last_epoch)
 
 
 def plan(config: RunConfig) -> list[Step]:
@@ -51,28 +58,39 @@ def plan(config: RunConfig) -> list[Step]:
     starts = bootstrap_epochs(config)
     steps = [
         Step(index),
-        Step(warm_up, last_epoch=config.schedule.warmup_epochs, inputs=(("index", index),)),
+        Step(
+            warm_up,
+            last_epoch=config.schedule.warmup_epochs,
+            schedule_epochs=schedule_epochs(config, config.schedule.warmup_epochs),
+            inputs=(("index", index),),
+        ),
     ]
     checkpoint = step_name(warm_up)
     for cycle, first in enumerate(starts):
         last = starts[cycle + 1] if cycle + 1 < len(starts) else config.schedule.epochs
         masks, train = step_name("bootstrap-masks", cycle), step_name("train", cycle)
-        steps.append(Step("bootstrap-masks", cycle, first, first, (("index", index), ("checkpoint", checkpoint))))
-        steps.append(
-            Step("train", cycle, first, last, (("index", index), ("checkpoint", checkpoint), ("masks", masks)))
-        )
         before = (("previous_masks", step_name("bootstrap-masks", cycle - 1)),) if cycle else ()
-        steps.append(
-            Step(
-                "evaluate",
-                cycle,
-                last,
-                last,
-                (("index", index), ("checkpoint", train), ("masks", masks), *before),
-            )
-        )
+        read = (("index", index), ("checkpoint", checkpoint))
+        total = schedule_epochs(config, last)
+        steps.append(Step("bootstrap-masks", cycle, first, first, inputs=read))
+        steps.append(Step("train", cycle, first, last, total, (*read, ("masks", masks))))
+        judged = (("index", index), ("checkpoint", train), ("masks", masks), *before)
+        steps.append(Step("evaluate", cycle, last, last, inputs=judged))
         checkpoint = train
     return steps
+
+
+def checkpoints_kept(config: RunConfig) -> set[str]:
+    """Names of the steps whose checkpoint stays when the run has ended (placement.keep_checkpoints); the last does."""
+    policy = config.placement.keep_checkpoints
+    steps = [step for step in plan(config) if step.stage in ("warm-up", "train")]
+    kept = {steps[-1].name}
+    if isinstance(policy, tuple):
+        return kept | {step.name for step in steps if step.last_epoch in policy}
+    kind, _, count = policy.partition(":")
+    if kind == "every":
+        return kept | {step.name for step in steps if step.cycle is not None and (step.cycle + 1) % int(count) == 0}
+    return {step.name for step in (steps[-int(count) :] if kind == "last" else steps)}
 
 
 def find_step(config: RunConfig, stage: StageName, cycle: int | None) -> Step:
@@ -125,7 +143,12 @@ def config_part(config: RunConfig, step: Step) -> dict[str, Any]:
         part[name] = {key: settings[key] for key in wanted}
     if step.stage in ("warm-up", "train"):
         kept = [e for e in config.schedule.checkpoint_epochs if step.first_epoch < e <= step.last_epoch]
-        part["schedule"] |= {"first_epoch": step.first_epoch, "last_epoch": step.last_epoch, "keep": kept}
+        part["schedule"] |= {
+            "epochs": step.schedule_epochs,
+            "first_epoch": step.first_epoch,
+            "last_epoch": step.last_epoch,
+            "keep": kept,
+        }
     if step.stage == "warm-up":
         # What the file says matters, not where it lies: its digest is among the pins.
         part["network"]["start"] = "random" if config.network.start == "random" else "given"

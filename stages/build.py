@@ -31,11 +31,12 @@ def build_pretraining(
     config: RunConfig,
     network: SiameseNetwork,
     *,
+    schedule_epochs: int,
     steps_per_epoch: int,
     device: torch.device,
     world: World = ALONE,
 ) -> Pretraining:
-    """The network on its device, with optimiser and schedules over the whole run."""
+    """The network on its device, with optimiser, and schedules over so many epochs."""
     settings = config.optimization
     network.to(device).to(memory_format=torch.channels_last)
     world.synchronise_batch_norm(network, device)
@@ -59,7 +60,7 @@ def build_pretraining(
             lr_milestones=settings.lr_milestones,
             lr_decay=settings.lr_decay,
             ema_momentum=settings.ema_momentum,
-            steps=config.schedule.epochs * steps_per_epoch,
+            steps=schedule_epochs * steps_per_epoch,
         ),
         vmf=VmfLoss(
             layers=config.masks.layer,

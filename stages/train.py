@@ -21,7 +21,12 @@ def train(context: Context) -> Outcome | None:
     labels = _pack(context, masks.path(layout.MASKS))
     per_epoch = count_steps(context, len(photographs))
     pretraining = build_pretraining(
-        config, build_network(config), steps_per_epoch=per_epoch, device=context.device, world=context.world
+        config,
+        build_network(config),
+        schedule_epochs=context.step.schedule_epochs,
+        steps_per_epoch=per_epoch,
+        device=context.device,
+        world=context.world,
     )
     read_checkpoint(context.input("checkpoint"), pretraining, step=context.step.first_epoch * per_epoch)
     contrast = build_contrast(config)

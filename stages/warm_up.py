@@ -23,6 +23,7 @@ def warm_up(context: Context) -> Outcome | None:
     pretraining = build_pretraining(
         config,
         network,
+        schedule_epochs=context.step.schedule_epochs,
         steps_per_epoch=count_steps(context, len(photographs)),
         device=context.device,
         world=context.world,

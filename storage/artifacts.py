@@ -1,5 +1,6 @@
 """Artifacts of a run: where each step stands, reading one, committing one."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -29,6 +30,8 @@ class Standing:
     manifest: Manifest | None
     problem: str | None = None
     """Why a manifest that is there does not count."""
+    thinned: bool = False
+    """Whether its checkpoint was let go by placement.keep_checkpoints."""
 
 
 @dataclass
@@ -68,16 +71,33 @@ class Standings:
         parts = ingredients(self.run.config, step, inputs=contents, pins=self.run.record.pins)
         key = artifact_key(parts)
         folder = layout.artifact_folder(step, key)
-        manifest, problem = _read_manifest(self.run, folder, key)
+        manifest, problem = read_manifest(self.run, folder, key)
         state: State = "pending"
         if manifest is not None:
             state = "done"
         elif self.run.store.list(f"{folder}/{layout.PARTIAL}"):
             state = "partial"
-        return Standing(step, state, key, folder, manifest, problem)
+        thinned = manifest is not None and bool(thinned_files(self.run, folder))
+        return Standing(step, state, key, folder, manifest, problem, thinned)
 
 
-def _read_manifest(run: Run, folder: str, key: str) -> tuple[Manifest | None, str | None]:
+def thinned_files(run: Run, folder: str) -> list[str]:
+    """Files of an artifact that were let go by placement.keep_checkpoints (storage/retention.py)."""
+    path = f"{folder}/{layout.THINNED}"
+    if run.store.size(path) is None:
+        return []
+    try:
+        named = json.loads(run.store.read(path))
+    except ValueError:
+        return []
+    return [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+
+
+def read_manifest(run: Run, folder: str, key: str) -> tuple[Manifest | None, str | None]:
+    """The manifest of an artifact, whose files all have their sizes; else None, and why if one is there.
+
+    Files are not read here, nor expected where a note says that they were let go.
+    """
     path = f"{folder}/{layout.MANIFEST}"
     try:
         manifest = Manifest.model_validate_json(run.store.read(path))
@@ -87,9 +107,9 @@ def _read_manifest(run: Run, folder: str, key: str) -> tuple[Manifest | None, st
         return None, f"{path} is damaged: {error.errors()[0]['msg']}"
     if manifest.key != key:
         return None, f"{path} belongs to another artifact ({manifest.key})"
-    for entry in manifest.files:
-        if run.store.size(f"{folder}/{entry.path}") != entry.bytes:
-            return None, f"{folder}/{entry.path} is missing or cut short"
+    wrong = [entry.path for entry in manifest.files if run.store.size(f"{folder}/{entry.path}") != entry.bytes]
+    if wrong and set(wrong) - set(thinned_files(run, folder)):
+        return None, f"{folder}/{wrong[0]} is missing or cut short"
     return manifest, None
 
 
@@ -121,6 +141,11 @@ def load_artifact(run: Run, found: Standing) -> Artifact:
     """
     if found.manifest is None or found.folder is None:
         raise RunError(f"{found.step.name} of {run.store.url} is not done: `cyborgs run` makes it first")
+    if found.thinned:
+        raise RunError(
+            f"{found.step.name} of {run.store.url}: its checkpoint was let go (placement.keep_checkpoints): "
+            "`cyborgs run` makes it anew first"
+        )
     for entry in found.manifest.files:
         path = f"{found.folder}/{entry.path}"
         try:
@@ -181,7 +206,7 @@ def commit_artifact(
     entries = []
     for path in run.store.list(folder):
         name = path.removeprefix(f"{folder}/")
-        if name not in (layout.MANIFEST, layout.LEASE) and not name.startswith(f"{layout.PARTIAL}/"):
+        if name not in (layout.MANIFEST, layout.LEASE, layout.THINNED) and not name.startswith(f"{layout.PARTIAL}/"):
             data = run.store.read(path)
             entries.append(FileEntry(path=name, bytes=len(data), digest=digest_bytes(data)))
     manifest = Manifest.seal(
@@ -197,11 +222,12 @@ def commit_artifact(
     path = f"{folder}/{layout.MANIFEST}"
     text = manifest.model_dump_json(indent=1).encode()
     if not run.store.create(path, text):
-        first, _ = _read_manifest(run, folder, key)
+        first, _ = read_manifest(run, folder, key)
         if first is None:
             # What stands there is damaged: it is no artifact, so nothing is lost by replacing it.
             run.store.write(path, text)
         else:
             manifest = first
     run.store.delete(f"{folder}/{layout.PARTIAL}")
+    run.store.delete(f"{folder}/{layout.THINNED}")
     return manifest

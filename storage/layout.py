@@ -1,12 +1,14 @@
 """Where things stand in a run. Each path is made in exactly one function."""
 
 from schemas.plan import Step
-from schemas.stages import StageName
+from schemas.stages import CYCLE_STAGES, STAGE_NAMES, StageName
 
 RUN_RECORD = "run.json"
 MANIFEST = "manifest.json"
 PARTIAL = "partial"
 LEASE = "lease"
+THINNED = "thinned.json"
+"""Beside a manifest: its files that placement.keep_checkpoints let go."""
 REPORT = "report/index.html"
 
 _FOLDERS: dict[StageName, str] = {
@@ -16,6 +18,9 @@ _FOLDERS: dict[StageName, str] = {
     "train": "train",
     "evaluate": "evaluate",
 }
+
+_RUN_FOLDERS = {_FOLDERS[stage] for stage in STAGE_NAMES if stage not in CYCLE_STAGES}
+_CYCLE_FOLDERS = {_FOLDERS[stage] for stage in CYCLE_STAGES}
 
 MASKS = "masks.zarr"
 MODEL = "model.safetensors"
@@ -39,6 +44,25 @@ def step_folder(step: Step) -> str:
 def artifact_folder(step: Step, key: str) -> str:
     """Folder of one artifact: `cycle-002/masks/<key>`."""
     return f"{step_folder(step)}/{key}"
+
+
+def artifact_of(path: str) -> str | None:
+    """The artifact's folder that a file of the run lies in; None for what belongs to no artifact."""
+    parts = path.split("/")
+    depth = 3 if parts[0].startswith("cycle-") else 2
+    if len(parts) <= depth:
+        return None
+    step = parts[depth - 2]
+    known = _CYCLE_FOLDERS if depth == 3 else _RUN_FOLDERS
+    return "/".join(parts[:depth]) if step in known else None
+
+
+def log_of(path: str) -> tuple[str, str] | None:
+    """Of a metrics log the artifact it was written for: the folder of its step's logs, and its key."""
+    parts = path.split("/")
+    if len(parts) != 3 or parts[0] != "logs" or not parts[2].endswith(".jsonl"):
+        return None
+    return "/".join(parts[:2]), parts[2].split("-", 1)[0]
 
 
 def masks_pointer(cycle: int) -> str:

@@ -112,6 +112,17 @@ class LocalStore(Store):
         aside.symlink_to(os.path.relpath(self._resolve(target), link.parent))
         aside.replace(link)
 
+    def unpoint(self, path: str) -> None:
+        link = self._resolve(path)
+        if link.is_symlink() and not link.exists():
+            link.unlink(missing_ok=True)
+
+    def free_bytes(self) -> int | None:
+        place = self.root
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        return shutil.disk_usage(place).free
+
     @contextmanager
     def lease(
         self,

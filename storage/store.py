@@ -58,6 +58,14 @@ class Store(ABC):
         """Let `path` lead to `target` for people who look, where the backend can; never needed to read a run."""
 
     @abstractmethod
+    def unpoint(self, path: str) -> None:
+        """Remove a pointer that leads nowhere; nothing where the backend has none."""
+
+    def free_bytes(self) -> int | None:
+        """Space that is left, None where there is no such limit or it cannot be told."""
+        return None
+
+    @abstractmethod
     def lease(
         self,
         path: str,

@@ -4,19 +4,33 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 import torchvision
 
 from cli.main import main
-from schemas.architectures import ARCHITECTURES
-from schemas.estimates import PARAMETERS, bootstrap_ratio, cells, checkpoint_bytes, estimate
+from cyborgs.networks.backbone import Backbone
+from schemas.architectures import ARCHITECTURES, layer_channels
+from schemas.estimates import (
+    BYTES_PER_CELL,
+    PARAMETERS,
+    ROW_BYTES,
+    bootstrap_ratio,
+    cells,
+    checkpoint_bytes,
+    estimate,
+    storage_need,
+)
 from schemas.loading import load_config
+from schemas.plan import plan
+from stages.build import build_network, build_pretraining
 
 SCALING = Path(__file__).parents[2] / "docs/scaling.md"
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_parameters_are_torchvisions(architecture: str) -> None:
-    network = getattr(torchvision.models, architecture)()
+    with torch.device("meta"):
+        network = getattr(torchvision.models, architecture)()
     assert PARAMETERS[architecture] == sum(p.numel() for name, p in network.named_parameters() if "fc." not in name)
 
 
@@ -44,7 +58,9 @@ def test_a_hand_worked_example() -> None:
     assert costs["train"].seconds == pytest.approx(7 * 50)
     assert costs["evaluate"].seconds == pytest.approx(2)
     assert costs["bootstrap-masks"].bytes == int(2 * 1000 * 56 * 42 * 0.6)
-    assert costs["train"].bytes == 2 * checkpoint_bytes(config) == 2 * 3 * 4 * PARAMETERS["resnet50"]
+    assert costs["train"].bytes == 2 * checkpoint_bytes(config)
+    projector, predictor = 3584 * 4096 + 3 * 4096 + 4096 * 256, 256 * 4096 + 3 * 4096 + 4096 * 256
+    assert checkpoint_bytes(config) == 4 * (3 * (PARAMETERS["resnet50"] + projector) + 2 * predictor)
 
 
 @pytest.mark.parametrize("images", [118_000, 1_200_000, 100_000_000])
@@ -55,6 +71,43 @@ def test_the_documented_tables_are_what_the_command_prints(images: int, capsys: 
     assert table in SCALING.read_text() + "\n"
 
 
-def test_photographs_without_seconds_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", "coco", "--images", "10"]) == 2
-    assert "--seconds-per-image" in capsys.readouterr().err
+def test_photographs_without_seconds_tell_of_storage_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "coco", "--images", "1000"]) == 0
+    told = capsys.readouterr().out
+    assert "storage while it runs, at most: 6." in told
+    assert " s  " not in told.split("warm-up")[-1].splitlines()[0]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_channels_are_torchvisions(architecture: str) -> None:
+    with torch.device("meta"):
+        network = Backbone(architecture, seed=0)
+    for layer in ("layer1", "layer2.0", "layer3", "layer4.1"):
+        assert layer_channels(architecture, layer) == network.channels(layer), layer
+
+
+@pytest.mark.parametrize("optimizer", ["lars", "adamw"])
+def test_a_checkpoint_takes_what_is_said(optimizer: str) -> None:
+    """Against the tensors of a network and an optimiser that has taken a step."""
+    config = load_config("small", [f"optimization.optimizer={optimizer}", "numerics.precision=float32"])
+    network = build_network(config)
+    device = torch.device("cpu")
+    made = build_pretraining(config, network, schedule_epochs=24, steps_per_epoch=4, device=device)
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+    made.optimizer.step()
+    total = sum(tensor.numel() * tensor.element_size() for tensor in made.tensors().values())
+    assert checkpoint_bytes(config) == pytest.approx(total, rel=0.005)
+
+
+def test_what_retention_saves() -> None:
+    """Eight cycles and warm-up: nine checkpoints, or two of them and on the way three more."""
+    settings = ["schedule.checkpoint_epochs=[]", "placement.keep_checkpoints=last:2"]
+    everything, few = load_config("coco", settings[:1]), load_config("coco", settings)
+    each = checkpoint_bytes(few)
+    needs = [storage_need(config, images=1000, steps=plan(config)) for config in (everything, few)]
+    assert needs[0] - needs[1] == 7 * each
+    masks = int(1000 * cells(few) * BYTES_PER_CELL)
+    assert needs[1] == 5 * each + 8 * masks + 1000 * ROW_BYTES
+    left = [step for step in plan(few) if step.stage == "evaluate"]
+    assert storage_need(few, images=1000, steps=left) == 0

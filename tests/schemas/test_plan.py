@@ -8,7 +8,16 @@ import pytest
 from schemas.config import RunConfig
 from schemas.digests import canonical_json, digest_bytes, digest_json
 from schemas.errors import ConfigError
-from schemas.plan import Step, artifact_key, bootstrap_epochs, find_step, ingredients, plan
+from schemas.plan import (
+    Step,
+    artifact_key,
+    bootstrap_epochs,
+    checkpoints_kept,
+    config_part,
+    find_step,
+    ingredients,
+    plan,
+)
 from schemas.stages import CYCLE_STAGES, STAGE_NAMES, StageName
 
 
@@ -56,6 +65,45 @@ def test_every_epoch_is_trained_exactly_once(warmup: int, every: int) -> None:
     assert trained == list(range(warmup, 20))
     (warm_up,) = (step for step in plan(found) if step.stage == "warm-up")
     assert (warm_up.first_epoch, warm_up.last_epoch) == (0, warmup)
+
+
+def test_an_extended_run_keeps_what_it_was_and_starts_a_cycle_where_it_ended() -> None:
+    """20 epochs, extended to 24 and then to 40, masks every 8: cuts at 8, 16, 20, 24 and 32."""
+    found = config(epochs=40, warmup_epochs=2, bootstrap_every_epochs=8, extended_from=[20, 24])
+    assert bootstrap_epochs(found) == [2, 8, 16, 20, 24, 32]
+    assert [step.schedule_epochs for step in plan(found) if step.stage == "train"] == [20, 20, 20, 24, 40, 40]
+    before = config(epochs=20, warmup_epochs=2, bootstrap_every_epochs=8)
+    for step in plan(before):
+        assert step in plan(found), step.name
+        assert config_part(found, step) == config_part(before, step), step.name
+
+
+@pytest.mark.parametrize("totals", [[2], [3], [12, 12], [14, 12], [20], [25]])
+def test_totals_that_cannot_have_been_are_refused(totals: list[int]) -> None:
+    with pytest.raises(ValueError, match=r"schedule\.extended_from .*rising"):
+        config(epochs=20, warmup_epochs=3, extended_from=totals)
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("all", "warm-up 0 1 2 3 4"),
+        ("last:1", "4"),
+        ("last:3", "2 3 4"),
+        ("last:99", "warm-up 0 1 2 3 4"),
+        ("every:2", "1 3 4"),
+        ("every:9", "4"),
+        ([2, 16], "warm-up 1 4"),
+        ([3], "4"),
+    ],
+)
+def test_which_checkpoints_stay(policy: Any, expected: str) -> None:
+    tree = {
+        "schedule": {"epochs": 40, "warmup_epochs": 2, "bootstrap_every_epochs": 8},
+        "placement": {"keep_checkpoints": policy},
+    }
+    names = [name if name == "warm-up" else f"train cycle {name}" for name in expected.split()]
+    assert checkpoints_kept(RunConfig.model_validate(tree)) == set(names)
 
 
 def test_every_step_finds_its_inputs_among_those_before_it() -> None:
@@ -152,6 +200,7 @@ READS: list[tuple[dict[str, Any], str]] = [
     ({"schedule": {"epochs": 24}}, "warm-up train"),
     ({"schedule": {"warmup_epochs": 3}}, "warm-up"),
     ({"schedule": {"bootstrap_every_epochs": 9}}, "train"),
+    ({"schedule": {"extended_from": [18]}}, "warm-up train"),
     ({"schedule": {"checkpoint_epochs": [12]}}, "train"),
     ({"schedule": {"checkpoint_epochs": [2]}}, "warm-up"),
     ({"schedule": {"checkpoint_epochs": [4, 20]}}, ""),
@@ -177,6 +226,7 @@ READS: list[tuple[dict[str, Any], str]] = [
     ({"numerics": {"compile": True}}, "warm-up train"),
     ({"placement": {"device": "cuda:3", "loader_workers": 9, "launcher": "inline", "data": ["x"]}}, ""),
     ({"placement": {"checkpoint_every_minutes": 1, "log_every_steps": 1}}, ""),
+    ({"placement": {"keep_checkpoints": "last:1", "pause_after": "train"}}, ""),
 ]
 """Changed settings, and the steps that read them. Step: the second segment, [8, 16)."""
 

@@ -14,7 +14,9 @@ from tests.cyborgs.training.whole_steps import make_batch
 
 def _pretraining(tiny_config: Path, *settings: str) -> Pretraining:
     config = load_config(str(tiny_config), settings)
-    return build_pretraining(config, build_network(config), steps_per_epoch=4, device=torch.device("cpu"))
+    return build_pretraining(
+        config, build_network(config), schedule_epochs=6, steps_per_epoch=4, device=torch.device("cpu")
+    )
 
 
 @pytest.mark.slow

@@ -50,9 +50,8 @@ def remove(run: Run, garbage: list[Garbage]) -> None:
     for entry in garbage:
         for path in sorted(entry.paths, key=lambda path: not path.endswith(f"/{layout.MANIFEST}")):
             run.store.delete(path)
-        if layout.artifact_of(f"{entry.place}/{layout.MANIFEST}") == entry.place:
-            run.store.delete(entry.place)
-            cycle, _, rest = entry.place.partition("/")
-            if rest.startswith("masks/"):
-                run.store.unpoint(f"{cycle}/{layout.MASKS}")
+        run.store.unpoint(f"{entry.place.split('/')[0]}/{layout.MASKS}")
+        for folder in (entry.place, entry.place.rpartition("/")[0], entry.place.split("/")[0]):
+            if not run.store.list(folder):
+                run.store.delete(folder)
     tidy(run)

@@ -17,10 +17,12 @@ from storage.artifacts import Standings, fingerprint, tidy
 from storage.retention import thin_out
 from storage.run import Run, open_run
 
-_QUIET = {
+_PREFECT = {
     # Its messages would stand between a stage's own lines; the UI of a server shows them all the same.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+    # Of a busy machine: its own 20 s are for an idle one.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
 }
@@ -97,7 +99,7 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
 
 
 def _run_flow(config: str | None, assignments: list[str], run: Run) -> list[str]:
-    for name, value in _QUIET.items():
+    for name, value in _PREFECT.items():
         os.environ.setdefault(name, value)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Prefect's own dependencies; nothing a user can mend

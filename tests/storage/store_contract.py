@@ -184,3 +184,14 @@ class StoreContract:
         store.point("c/masks.zarr", "c/masks/k2/masks.zarr")
         assert store.list("") == ["c/masks/k1/masks.zarr/z", "c/masks/k2/masks.zarr/z"]
         assert store.read("c/masks/k1/masks.zarr/z") == b"1"
+
+    def test_taking_a_pointer_back_never_disturbs_what_is_stored(self, store: Store) -> None:
+        store.write("c/masks/k1/masks.zarr/zarr.json", b"1")
+        store.point("c/masks.zarr", "c/masks/k1/masks.zarr")
+        store.unpoint("c/masks.zarr")
+        store.unpoint("c/nothing")
+        assert store.list("") == ["c/masks/k1/masks.zarr/zarr.json"]
+
+    def test_free_space_is_a_number_or_not_known(self, store: Store) -> None:
+        free = store.free_bytes()
+        assert free is None or free > 0

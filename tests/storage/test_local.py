@@ -141,6 +141,16 @@ def test_the_pointer_leaves_alone_what_a_person_put_there(store: LocalStore) -> 
     assert store.read("c/masks.zarr/mine") == b"mine"
 
 
+def test_a_pointer_is_taken_back_where_it_leads_nowhere(store: LocalStore, tmp_path: Path) -> None:
+    store.write("c/masks/k1/masks.zarr/zarr.json", b"1")
+    store.point("c/masks.zarr", "c/masks/k1/masks.zarr")
+    store.unpoint("c/masks.zarr")
+    assert store.read("c/masks.zarr/zarr.json") == b"1"
+    store.delete("c/masks/k1")
+    store.unpoint("c/masks.zarr")
+    assert not (store.root / "c" / "masks.zarr").is_symlink()
+
+
 def test_deleting_a_pointer_keeps_its_target(store: LocalStore) -> None:
     store.write("c/masks/k1/masks.zarr/zarr.json", b"1")
     store.point("c/masks.zarr", "c/masks/k1/masks.zarr")

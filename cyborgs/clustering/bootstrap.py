@@ -80,7 +80,7 @@ def bootstrap_group(
     seed: int,
     cycle: int,
     group: int,
-    bfloat16: bool = False,
+    bfloat16: bool,
 ) -> GroupMasks:
     """Algorithm 1 for one group: K ~ U{clusters}, spherical k-means over all its cells, a label for each.
 
@@ -108,7 +108,7 @@ def with_fresh_statistics(
     groups: Iterable[Sequence[Image.Image]],
     layers: Sequence[str],
     *,
-    bfloat16: bool = False,
+    bfloat16: bool,
 ) -> Backbone:
     """A copy of the backbone whose batch-norm statistics are those of the given photographs.
 

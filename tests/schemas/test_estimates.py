@@ -8,7 +8,16 @@ import torchvision
 
 from cli.main import main
 from schemas.architectures import ARCHITECTURES
-from schemas.estimates import PARAMETERS, bootstrap_ratio, cells, checkpoint_bytes, estimate
+from schemas.estimates import (
+    BYTES_PER_PIXEL,
+    CRF_SECONDS,
+    PARAMETERS,
+    bootstrap_ratio,
+    cells,
+    checkpoint_bytes,
+    crf_seconds,
+    estimate,
+)
 from schemas.loading import load_config
 
 SCALING = Path(__file__).parents[2] / "docs/scaling.md"
@@ -45,6 +54,19 @@ def test_a_hand_worked_example() -> None:
     assert costs["evaluate"].seconds == pytest.approx(2)
     assert costs["bootstrap-masks"].bytes == int(2 * 1000 * 56 * 42 * 0.6)
     assert costs["train"].bytes == 2 * checkpoint_bytes(config) == 2 * 3 * 4 * PARAMETERS["resnet50"]
+
+
+def test_refined_masks_take_a_byte_a_pixel_and_seconds_a_photograph() -> None:
+    settings = ["masks.crf=true", "masks.max_side=320", "masks.crf_iterations=5"]
+    plain, refined = load_config("coco", settings[1:]), load_config("coco", settings)
+    before, after = (
+        {c.stage: c for c in estimate(config, images=1000, gpus=2, seconds_per_image=0.1, cores=4)}["bootstrap-masks"]
+        for config in (plain, refined)
+    )
+    assert cells(refined) == 320 * 240
+    assert crf_seconds(plain) == 0
+    assert after.seconds - before.seconds == pytest.approx(after.photographs * CRF_SECONDS / 4 / 2 / 2)
+    assert after.bytes == int(after.count * 1000 * 320 * 240 * BYTES_PER_PIXEL)
 
 
 @pytest.mark.parametrize("images", [118_000, 1_200_000, 100_000_000])

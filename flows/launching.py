@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flows.watch import Watch
 from schemas.errors import ConfigError, PausedError, StageFailedError
+from schemas.extras import check_extras
 from schemas.plan import find_step, plan
 from schemas.stages import StageRequest, StageResult
 from storage import layout
@@ -54,12 +55,14 @@ def stop_for_a_look(run: Run, result: StageResult) -> None:
 
 
 def check_machine(run: Run) -> None:
-    """Before hours of work: whether this machine has the GPUs that the run's stages will ask for here.
+    """Before hours of work: whether this machine has the GPUs and packages that the run's stages will ask for here.
 
     Raises:
-        ConfigError: it has some, and too few.
+        ConfigError: it has some GPUs, and too few; a package is missing.
     """
     config = run.config
+    if launcher(run) != "deployment":
+        check_extras(config)
     gpus, wanted = _count_gpus(), config.numerics.world_size
     if launcher(run) == "process" and config.placement.device in ("auto", "cuda") and 0 < gpus < wanted:
         batch_size = config.optimization.batch_size

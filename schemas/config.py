@@ -33,7 +33,9 @@ def _ordered(value: tuple[Any, Any]) -> tuple[Any, Any]:
 
 ClusterCount = Annotated[int, Field(ge=2, le=256)]
 ClusterRange = Annotated[tuple[ClusterCount, ClusterCount], BeforeValidator(_as_range), AfterValidator(_ordered)]
-PositiveRange = Annotated[tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]], AfterValidator(_ordered)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+PositiveRange = Annotated[tuple[Positive, Positive], AfterValidator(_ordered)]
 LayerNames = Annotated[tuple[str, ...], BeforeValidator(_as_names), Field(min_length=1)]
 
 
@@ -192,6 +194,16 @@ class MasksConfig(Settings):
     """Cells per cluster that centroids are fitted on; every cell is labelled."""
     refresh_batch_norm: Annotated[int, Field(ge=0)] = 0
     """Groups over which batch-norm statistics are estimated anew before clustering; 0 keeps the trained ones."""
+    crf: bool = False
+    """Refine masks by a dense CRF (Table 2b, Fig. 4), stored at the size of photographs; needs pydensecrf2."""
+    crf_concentration: Annotated[float, Field(gt=0)] = 10.0
+    """kappa of the CRF's unary term, -log softmax(kappa mu^T y)."""
+    crf_iterations: Annotated[int, Field(ge=1)] = 10
+    """Mean-field iterations; kernels and iterations as in the code of Krähenbühl & Koltun 2011."""
+    crf_appearance: tuple[NotNegative, Positive, Positive] = (10.0, 60.0, 20.0)
+    """Weight, pixels and grey levels of the CRF's kernel over position and colour."""
+    crf_smoothness: tuple[NotNegative, Positive] = (3.0, 3.0)
+    """Weight and pixels of the CRF's kernel over position alone."""
     rows_per_shard: Annotated[int, Field(ge=16)] = 512
     """Photographs per file of the mask store, a multiple of 16; bootstrapping resumes at this grain."""
 

@@ -31,6 +31,10 @@ ROW_MEMORY = 1_350
 """Of the images table in memory, a photograph and process."""
 BYTES_PER_CELL = 0.6
 """Of a mask store: a label of a cell, compressed."""
+BYTES_PER_PIXEL = 0.03
+"""Of a mask store whose labels a CRF refined, at the size of photographs."""
+CRF_SECONDS = 6.0
+"""For one core to refine a photograph of 640 x 480 with 30 labels in it, in 10 iterations."""
 _ASPECT = 0.75
 
 
@@ -63,7 +67,7 @@ def storage_bytes(config: RunConfig, step: Step, *, images: int) -> int:
     if step.stage == "index-images":
         return images * ROW_BYTES
     if step.stage == "bootstrap-masks":
-        return int(images * cells(config) * BYTES_PER_CELL)
+        return int(images * cells(config) * (BYTES_PER_PIXEL if config.masks.crf else BYTES_PER_CELL))
     if step.stage == "evaluate":
         return 0
     kept = checkpoint_bytes(config) if step.name in checkpoints_kept(config) else 0
@@ -95,7 +99,7 @@ def estimate(config: RunConfig, *, images: int, gpus: int, seconds_per_image: fl
         seconds = {
             "index-images": images * DECODE_SECONDS / cores,
             "warm-up": read * each / gpus,
-            "bootstrap-masks": read * each * bootstrap_ratio(config) / gpus,
+            "bootstrap-masks": read * (each * bootstrap_ratio(config) + crf_seconds(config)) / gpus,
             "train": _pairs(config) * images * each / gpus,
             "evaluate": read * each,
         }[stage]
@@ -105,8 +109,8 @@ def estimate(config: RunConfig, *, images: int, gpus: int, seconds_per_image: fl
 
 
 def cells(config: RunConfig) -> int:
-    """Cells of the feature grid over a photograph of 4:3 whose longer side is masks.max_side."""
-    side = config.masks.max_side / layer_stride(config.masks.layer[0])
+    """Labels of a photograph of 4:3 whose longer side is masks.max_side: cells of the feature grid, or pixels."""
+    side = config.masks.max_side / (1 if config.masks.crf else layer_stride(config.masks.layer[0]))
     return int(side * side * _ASPECT)
 
 
@@ -118,6 +122,14 @@ def bootstrap_ratio(config: RunConfig) -> float:
     pixels = _ASPECT * config.masks.max_side**2 / config.augmentation.crop_size**2
     depth = max(int(layer.removeprefix("layer")[0]) for layer in config.masks.layer) / 4
     return pixels * depth / FORWARDS_PER_SAMPLE
+
+
+def crf_seconds(config: RunConfig) -> float:
+    """Of one process to refine a photograph of 4:3; in proportion to its pixels and the iterations."""
+    masks = config.masks
+    if not masks.crf:
+        return 0.0
+    return CRF_SECONDS * (masks.max_side / 640) ** 2 * masks.crf_iterations / 10
 
 
 def checkpoint_bytes(config: RunConfig) -> int:

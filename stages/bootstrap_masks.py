@@ -17,7 +17,8 @@ from cyborgs.networks.backbone import Backbone
 from schemas.architectures import feature_grid, layer_stride
 from schemas.digests import DIGEST_BYTES
 from schemas.errors import DamagedArtifactError
-from stages.build import computes_in_bfloat16
+from schemas.extras import check_extras
+from stages.build import build_crf, computes_in_bfloat16
 from stages.checkpoint import read_backbone
 from stages.context import Context, Outcome
 from stages.progress import Progress
@@ -39,6 +40,7 @@ def bootstrap_masks(context: Context) -> Outcome | None:
     """
     config, team = context.config, context.team
     assert context.step.cycle is not None
+    check_extras(config)
     photographs, reader = context.photographs()
     path = _open_store(context, photographs)
     shards = _shards(len(photographs), config.masks.rows_per_shard)
@@ -98,7 +100,7 @@ def _wait_for_others(context: Context, theirs: list[range], progress: Progress) 
 
 def _create_store(context: Context, path: Path, photographs: list[Photograph]) -> None:
     config = context.config
-    stride = layer_stride(config.masks.layer[0])
+    stride = 1 if config.masks.crf else layer_stride(config.masks.layer[0])
     grids = []
     for photograph in photographs:
         width, height = fitted_size(photograph.width, photograph.height, config.masks.max_side)
@@ -159,6 +161,7 @@ def _shard_rows(
             cycle=context.step.cycle,
             group=group.start // config.images_per_group,
             bfloat16=computes_in_bfloat16(context.config),
+            crf=build_crf(context.config),
         )
         for row, labels in zip(group, masks.labels, strict=True):
             yield MaskRow(labels, (photographs[row].height, photographs[row].width), masks.clusters)

@@ -5,6 +5,7 @@ import shutil
 import torch
 
 from cyborgs.augmentation.views import Augmentation
+from cyborgs.clustering.crf import Crf
 from cyborgs.distributed import ALONE, World
 from cyborgs.networks.siamese import SiameseNetwork
 from cyborgs.optimization.optimizers import make_optimizer
@@ -98,6 +99,19 @@ def build_contrast(config: RunConfig) -> Contrast:
         temperature=config.train.temperature,
         vmf_weight=config.train.vmf_weight,
         vmf_update=config.train.vmf_update,
+    )
+
+
+def build_crf(config: RunConfig) -> Crf | None:
+    """How masks are refined, if they are."""
+    masks = config.masks
+    if not masks.crf:
+        return None
+    return Crf(
+        concentration=masks.crf_concentration,
+        iterations=masks.crf_iterations,
+        appearance=masks.crf_appearance,
+        smoothness=masks.crf_smoothness,
     )
 
 

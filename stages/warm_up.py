@@ -5,6 +5,7 @@ from pathlib import Path
 from cyborgs.augmentation.dataset import ViewDataset
 from cyborgs.networks.siamese import SiameseNetwork
 from schemas.errors import ConfigError
+from schemas.extras import check_extras
 from stages.build import build_augmentation, build_network, build_pretraining
 from stages.checkpoint import write_checkpoint
 from stages.context import Context, Outcome
@@ -16,6 +17,7 @@ from storage.photographs import file_digest
 def warm_up(context: Context) -> Outcome | None:
     """Write the state after warm-up; with W = 0 that is the start state."""
     config = context.config
+    check_extras(config)  # before hours of work that bootstrapping could not go on from
     photographs, reader = context.photographs()
     network = build_network(config)
     if config.network.start != "random":

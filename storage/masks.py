@@ -1,4 +1,4 @@
-"""The mask store: label maps on the feature grid, one row per photograph, in Zarr v3.
+"""The mask store: label maps on the feature grid (refined ones at image size), one row per photograph, in Zarr v3.
 
 Shapes: N photographs, Hmax x Wmax the largest grid. `labels[i, :h, :w]` with `h, w = grid_size[i]` is the map
 of photograph i; the rest repeats its edge.

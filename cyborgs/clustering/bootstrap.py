@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cyborgs.augmentation.pixels import normalise, to_tensor
+from cyborgs.clustering.crf import Crf, refine, unary_energies
 from cyborgs.clustering.spherical_kmeans import spherical_kmeans
 from cyborgs.losses.vmf import assign
 from cyborgs.networks.backbone import Backbone
@@ -30,7 +31,7 @@ class GroupMasks:
     """Masks of the photographs of one group."""
 
     labels: list[NDArray[np.uint8]]
-    """(h, w) per photograph."""
+    """(h, w) per photograph: its feature grid, or its own size where a CRF refined them."""
     clusters: int
     """K that was drawn."""
 
@@ -80,7 +81,8 @@ def bootstrap_group(
     seed: int,
     cycle: int,
     group: int,
-    bfloat16: bool = False,
+    bfloat16: bool,
+    crf: Crf | None = None,
 ) -> GroupMasks:
     """Algorithm 1 for one group: K ~ U{clusters}, spherical k-means over all its cells, a label for each.
 
@@ -90,6 +92,7 @@ def bootstrap_group(
         layers: whose features are clustered.
         clusters: smallest and largest K, both included; capped by the group's number of cells.
         seed, cycle, group: name the group's random stream, so that its masks depend on no other group.
+        crf: refine each photograph's labels, at its size.
     """
     features = photograph_features(backbone, photographs, layers, bfloat16=bfloat16)
     points = torch.cat([each.flatten(0, 1) for each in features])
@@ -98,8 +101,19 @@ def bootstrap_group(
     prototypes = spherical_kmeans(
         points, count, random=random, iterations=iterations, points_per_cluster=points_per_cluster
     )
-    labels = [assign(each, prototypes).to(torch.uint8).cpu().numpy() for each in features]
+    if crf is None:
+        labels = [assign(each, prototypes).to(torch.uint8).cpu().numpy() for each in features]
+    else:
+        labels = [
+            _refined(photograph, each, prototypes, crf) for photograph, each in zip(photographs, features, strict=True)
+        ]
     return GroupMasks(labels, count)
+
+
+def _refined(photograph: Image.Image, features: Tensor, prototypes: Tensor, crf: Crf) -> NDArray[np.uint8]:
+    size = (photograph.height, photograph.width)
+    present, energies = unary_energies(features, prototypes, size, concentration=crf.concentration)
+    return refine(photograph, present, energies, crf)
 
 
 @torch.no_grad()
@@ -108,7 +122,7 @@ def with_fresh_statistics(
     groups: Iterable[Sequence[Image.Image]],
     layers: Sequence[str],
     *,
-    bfloat16: bool = False,
+    bfloat16: bool,
 ) -> Backbone:
     """A copy of the backbone whose batch-norm statistics are those of the given photographs.
 

@@ -14,8 +14,8 @@ def spherical_kmeans(
     clusters: int,
     *,
     random: np.random.Generator,
-    iterations: int = 20,
-    points_per_cluster: int = 256,
+    iterations: int,
+    points_per_cluster: int,
 ) -> Tensor:
     """Cluster unit vectors.
 

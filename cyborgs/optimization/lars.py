@@ -53,7 +53,7 @@ class LARS(Optimizer):
             update = update.add(weight, alpha=group["weight_decay"])
             weight_norm, update_norm = weight.norm(), update.norm()
             usable = (weight_norm > 0) & (update_norm > 0)
-            ratio = group["trust_coefficient"] * weight_norm / update_norm.clamp(min=1e-30)
+            ratio = group["trust_coefficient"] * weight_norm / update_norm
             update = update * torch.where(usable, ratio, 1.0)
         state = self.state[weight]
         if "momentum_buffer" not in state:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from flows.launching import check_machine
+from schemas import extras
 from schemas.errors import ConfigError
 from tests.pipeline import prepare
 
@@ -39,3 +40,23 @@ def test_too_few_gpus_are_noticed_before_hours_of_work(
     else:
         with pytest.raises(ConfigError, match=rf"world_size 4.*this machine has.*{advice}"):
             check_machine(run)
+
+
+def test_a_missing_package_is_named_before_hours_of_work(
+    tmp_path: Path, photographs: Path, tiny_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where stages run on this machine; in containers it is the stage that says so."""
+    monkeypatch.delenv("CYBORGS_LAUNCHER", raising=False)
+    monkeypatch.setattr(extras, "find_spec", lambda _: None)
+    here, refined, away = (
+        prepare(tmp_path / name, tiny_config, photographs, *settings)
+        for name, settings in (
+            ("plain", ("placement.launcher=process",)),
+            ("refined", ("placement.launcher=process", "masks.crf=true")),
+            ("away", ("placement.launcher=deployment", "masks.crf=true")),
+        )
+    )
+    check_machine(here)
+    check_machine(away)
+    with pytest.raises(ConfigError, match=r"^masks.crf: .*pip install pydensecrf2"):
+        check_machine(refined)

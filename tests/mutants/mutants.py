@@ -48,6 +48,13 @@ MUTANTS = [
         LOSSES,
     ),
     Mutant(
+        "own-view prototypes in the other inter term",
+        _VMF,
+        "inter(features_2, clustering_1, matches_2, matched_2)",
+        "inter(features_2, clustering_2, matches_2, matched_2)",
+        LOSSES,
+    ),
+    Mutant(
         "flip ignored in the correspondence",
         _MATCHES,
         "columns = torch.where(flip > 0, 1 - columns, columns)",
@@ -62,6 +69,13 @@ MUTANTS = [
         "cyborgs/regions",
     ),
     Mutant(
+        "inter terms averaged over all cells of a share",
+        _VMF_STEP,
+        "[(matches >= 0).sum() for matches in (matches_1, matches_2)]",
+        "[torch.tensor(matches.numel()) for matches in (matches_1, matches_2)]",
+        "cyborgs/training/test_vmf_step.py",
+    ),
+    Mutant(
         "overlap not masked",
         _MATCHES,
         "return torch.where(inside, cell, -1).flatten(1)",
@@ -71,8 +85,8 @@ MUTANTS = [
     Mutant(
         "inter terms averaged over all cells",
         _VMF,
-        "count = found.sum() if matched is None else matched",
-        "count = torch.tensor(found.numel()) if matched is None else matched",
+        "count = found.sum().clamp(min=1) if matched is None else matched.to(each)",
+        "count = torch.tensor(found.numel()) if matched is None else matched.to(each)",
         LOSSES,
     ),
     Mutant(
@@ -111,6 +125,13 @@ MUTANTS = [
         "cyborgs/regions",
     ),
     Mutant(
+        "positives of ids up to 80 alone",
+        _MASK,
+        "positive = (image == other.images) & (ids == other.regions)",
+        "positive = (image == other.images) & (ids == other.regions) & (ids < 81)",
+        LOSSES,
+    ),
+    Mutant(
         "ties to the highest label",
         _LABELS,
         "winners = counts.reshape(grid * grid, LABELS).argmax(axis=1)",
@@ -138,7 +159,7 @@ MUTANTS = [
         "two = _direction(predictions_2, regions_2, targets_1, targets_2, temperature, first_image)",
         LOSSES,
     ),
-    Mutant("self not masked", _MASK, ".masked_fill(itself, -torch.inf)", ".masked_fill(itself, 0.0)", LOSSES),
+    Mutant("self not masked", _MASK, ".masked_fill(itself, -torch.inf)", "", LOSSES),
     Mutant(
         "same image's other regions masked too",
         _MASK,

@@ -12,11 +12,14 @@ from cyborgs.networks.backbone import Backbone
 from schemas.architectures import ARCHITECTURES, layer_channels
 from schemas.estimates import (
     BYTES_PER_CELL,
+    BYTES_PER_PIXEL,
+    CRF_SECONDS,
     PARAMETERS,
     ROW_BYTES,
     bootstrap_ratio,
     cells,
     checkpoint_bytes,
+    crf_seconds,
     estimate,
     storage_need,
 )
@@ -61,6 +64,19 @@ def test_a_hand_worked_example() -> None:
     assert costs["train"].bytes == 2 * checkpoint_bytes(config)
     projector, predictor = 3584 * 4096 + 3 * 4096 + 4096 * 256, 256 * 4096 + 3 * 4096 + 4096 * 256
     assert checkpoint_bytes(config) == 4 * (3 * (PARAMETERS["resnet50"] + projector) + 2 * predictor)
+
+
+def test_refined_masks_take_a_byte_a_pixel_and_seconds_a_photograph() -> None:
+    settings = ["masks.crf=true", "masks.max_side=320", "masks.crf_iterations=5"]
+    plain, refined = load_config("coco", settings[1:]), load_config("coco", settings)
+    before, after = (
+        {c.stage: c for c in estimate(config, images=1000, gpus=2, seconds_per_image=0.1, cores=4)}["bootstrap-masks"]
+        for config in (plain, refined)
+    )
+    assert cells(refined) == 320 * 240
+    assert crf_seconds(plain) == 0
+    assert after.seconds - before.seconds == pytest.approx(after.photographs * CRF_SECONDS / 4 / 2 / 2)
+    assert after.bytes == int(after.count * 1000 * 320 * 240 * BYTES_PER_PIXEL)
 
 
 @pytest.mark.parametrize("images", [118_000, 1_200_000, 100_000_000])

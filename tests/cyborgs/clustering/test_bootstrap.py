@@ -55,6 +55,7 @@ def _masks(
         seed=seed,
         cycle=cycle,
         group=group,
+        bfloat16=False,
     )
 
 
@@ -102,6 +103,7 @@ def test_labels_are_the_nearest_centroids_of_a_clustering_into_k(backbone: Backb
         seed=0,
         cycle=0,
         group=0,
+        bfloat16=False,
     )
     maps = photograph_features(backbone, photographs, [LAYER], bfloat16=False)
     features = torch.cat([each.flatten(0, 1) for each in maps]).double().numpy()
@@ -174,6 +176,7 @@ def test_features_of_a_photograph_do_not_depend_on_its_company(backbone: Backbon
         ((641, 641), (640, 640)),
         ((1000, 333), (640, 213)),
         ((64_000, 10), (640, 1)),
+        ((10, 64_000), (1, 640)),
     ],
 )
 def test_longer_side_is_brought_down_to_the_limit(size: tuple[int, int], fitted: tuple[int, int]) -> None:
@@ -189,7 +192,7 @@ def test_fit_within_resizes_only_what_is_too_large() -> None:
 def test_fresh_statistics_are_the_mean_over_groups(backbone: Backbone) -> None:
     """Of the first batch-norm: mean and unbiased variance of its inputs, each averaged over the groups."""
     groups = [_photographs(seed, (64, 48), (64, 48)) for seed in (6, 7, 8)]
-    fresh = with_fresh_statistics(backbone, groups, [LAYER])
+    fresh = with_fresh_statistics(backbone, groups, [LAYER], bfloat16=False)
     means, variances = [], []
     for group in groups:
         images = normalise(torch.stack([to_tensor(photograph) for photograph in group]))
@@ -205,18 +208,42 @@ def test_fresh_statistics_are_the_mean_over_groups(backbone: Backbone) -> None:
 def test_fresh_statistics_forget_what_was_there(backbone: Backbone) -> None:
     """The same groups give the same statistics whatever the running averages were before."""
     groups = [_photographs(9, (48, 48), (48, 48))]
-    expected = with_fresh_statistics(backbone, groups, [LAYER])
+    expected = with_fresh_statistics(backbone, groups, [LAYER], bfloat16=False)
     spoiled = Backbone("resnet18", seed=0).eval()
     for module in spoiled.modules():
         if isinstance(module, nn.BatchNorm2d):
             assert module.running_mean is not None
+            assert module.num_batches_tracked is not None
             module.running_mean.fill_(5)
-    assert with_fresh_statistics(spoiled, groups, [LAYER]).bn1.running_mean.equal(expected.bn1.running_mean)
+            module.num_batches_tracked.fill_(3)
+    assert with_fresh_statistics(spoiled, groups, [LAYER], bfloat16=False).bn1.running_mean.equal(
+        expected.bn1.running_mean
+    )
+
+
+def test_photographs_of_one_cell_are_left_out_of_the_statistics(backbone: Backbone) -> None:
+    """The last layer's map of 32 pixels is one cell, which has no variance; of 33 pixels, however narrow, it is two."""
+    small, narrow = _photographs(11, (32, 32), (33, 8))
+    layers = ["layer4"]
+    expected = with_fresh_statistics(backbone, [[narrow]], layers, bfloat16=False).state_dict()
+    found = with_fresh_statistics(backbone, [[small], [narrow]], layers, bfloat16=False).state_dict()
+    assert all(found[name].equal(expected[name]) for name in expected)
+    assert not expected["bn1.running_mean"].equal(backbone.bn1.running_mean)
+
+
+def test_number_format_reaches_the_network(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    photographs = _photographs(12, (64, 64))
+    exact, rounded = (
+        photograph_features(backbone, photographs, [LAYER], bfloat16=bfloat16)[0] for bfloat16 in (False, True)
+    )
+    assert not exact.equal(rounded)
+    assert exact.dtype == rounded.dtype == torch.float32
+    torch.testing.assert_close(exact, rounded, rtol=0, atol=0.05)
 
 
 def test_refreshing_leaves_the_original_untouched(backbone: Backbone) -> None:
     before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
-    fresh = with_fresh_statistics(backbone, [_photographs(10, (48, 48), (48, 48))], [LAYER])
+    fresh = with_fresh_statistics(backbone, [_photographs(10, (48, 48), (48, 48))], [LAYER], bfloat16=False)
     assert all(tensor.equal(before[name]) for name, tensor in backbone.state_dict().items())
     assert not backbone.training
     assert not fresh.training

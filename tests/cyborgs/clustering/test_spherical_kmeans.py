@@ -21,7 +21,11 @@ def _blobs(seed: int, *, clusters: int = 5, each: int = 30, dim: int = 8) -> tup
 
 def _cluster(points: Floats, clusters: int, *, seed: int = 0, **settings: int) -> Floats:
     found = spherical_kmeans(
-        torch.from_numpy(points.astype(np.float32)), clusters, random=np.random.default_rng(seed), **settings
+        torch.from_numpy(points.astype(np.float32)),
+        clusters,
+        random=np.random.default_rng(seed),
+        iterations=settings.get("iterations", 20),
+        points_per_cluster=settings.get("points_per_cluster", 256),
     )
     return found.numpy().astype(np.float64)
 
@@ -48,6 +52,16 @@ def test_centroids_are_those_after_the_last_update(iterations: int) -> None:
     expected = references.spherical_kmeans(points, start, iterations=iterations)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert not np.allclose(found, references.spherical_kmeans(points, start, iterations=iterations - 1), atol=1e-3)
+
+
+def test_all_points_are_fitted_on_where_that_was_asked_for() -> None:
+    """900 points for 2 clusters, beyond the 256 for each that faiss would keep by itself."""
+    points = random_units(np.random.default_rng(12), 900, 4)
+    random = np.random.default_rng(0)
+    fitted = points[random.permutation(len(points))]
+    start = fitted[random.choice(len(fitted), 2, replace=False)]
+    found = _cluster(points, 2, iterations=3, points_per_cluster=450)
+    np.testing.assert_allclose(found, references.spherical_kmeans(points, start, iterations=3), atol=1e-5)
 
 
 def test_finds_the_directions() -> None:
@@ -134,10 +148,10 @@ def test_fitted_on_a_sample() -> None:
 def test_points_are_left_as_they_were() -> None:
     points = torch.nn.functional.normalize(torch.randn(50, 4, generator=torch.Generator().manual_seed(0)), dim=1)
     before = points.clone()
-    spherical_kmeans(points, 3, random=np.random.default_rng(0))
+    spherical_kmeans(points, 3, random=np.random.default_rng(0), iterations=20, points_per_cluster=256)
     assert points.equal(before)
 
 
 def test_no_points_is_an_error() -> None:
     with pytest.raises(ValueError, match="no points"):
-        spherical_kmeans(torch.empty(0, 4), 3, random=np.random.default_rng(0))
+        spherical_kmeans(torch.empty(0, 4), 3, random=np.random.default_rng(0), iterations=20, points_per_cluster=256)

@@ -110,7 +110,9 @@ def test_agrees_with_another_implementation_of_detcon(ids: int) -> None:
 
 def test_same_region_of_the_same_view_is_masked() -> None:
     """One image, one id in both: an anchor sees its one positive and nothing else, so the loss is log 1 = 0."""
-    assert float(_loss(_by_hand([[3]], [[3]])).loss) == pytest.approx(0, abs=1e-6)
+    found = _loss(_by_hand([[3]], [[3]]))
+    assert float(found.loss) == pytest.approx(0, abs=1e-6)
+    assert float(found.shared_negatives) == 0
 
 
 def test_other_regions_of_the_same_image_are_negatives() -> None:

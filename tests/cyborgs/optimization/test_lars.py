@@ -45,7 +45,7 @@ def test_first_step_has_the_length_of_the_trust() -> None:
     """|step| = lr x trust x |w| whatever the gradient's length: the reason for the method."""
     random = torch.Generator().manual_seed(0)
     for scale in (1e-6, 1.0, 1e6):
-        weight = nn.Parameter(torch.randn(4, 5, generator=random))
+        weight = nn.Parameter(torch.randn(4, 5, generator=random) / 100)
         before = weight.detach().clone()
         weight.grad = scale * torch.randn(4, 5, generator=random)
         LARS([weight], lr=2.0, trust_coefficient=0.001).step()
@@ -88,6 +88,13 @@ def test_without_a_gradient_nothing_moves() -> None:
     optimizer.step()
     assert weight.equal(moved)
     assert optimizer.state[weight]["momentum_buffer"].equal(momentum)
+
+
+def test_defaults() -> None:
+    """Momentum 0.9, trust 0.001, and no decay unless it is asked for."""
+    defaults = LARS([_parameter([[1.0]])], lr=0.5).defaults
+    expected = {"lr": 0.5, "momentum": 0.9, "weight_decay": 0.0, "trust_coefficient": 0.001, "adapt": True}
+    assert defaults == expected
 
 
 def test_gradients_are_left_as_they_were() -> None:

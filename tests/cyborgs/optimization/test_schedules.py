@@ -9,9 +9,7 @@ from cyborgs.optimization.schedules import ema_momentum, learning_rate
 
 def _steps(step: int) -> float:
     """The paper's: 1000 steps, 100 of growth, down at 0.96 and 0.98."""
-    return learning_rate(
-        step, peak=0.1, steps=1000, warmup_steps=100, schedule="step", milestones=(0.96, 0.98), decay=0.1
-    )
+    return learning_rate(step, peak=0.1, steps=1000, warmup_steps=100, schedule="step", milestones=(0.96, 0.98))
 
 
 def _cosine(step: int, *, warmup_steps: int = 20) -> float:
@@ -66,6 +64,13 @@ def test_never_rises_after_growth_and_stays_above_zero() -> None:
 
 def test_growth_may_fill_the_run() -> None:
     assert learning_rate(9, peak=1.0, steps=10, warmup_steps=10, schedule="cosine") == 1.0
+    assert learning_rate(10, peak=1.0, steps=10, warmup_steps=10, schedule="cosine") == 1.0
+    assert learning_rate(11, peak=1.0, steps=11, warmup_steps=10, schedule="cosine") == 0.0
+
+
+def test_decay_of_each_milestone() -> None:
+    rate = learning_rate(9, peak=1.0, steps=10, warmup_steps=0, schedule="step", milestones=(0.2, 0.5, 0.95), decay=0.5)
+    assert rate == 0.25
 
 
 def test_momentum_of_a_long_run() -> None:

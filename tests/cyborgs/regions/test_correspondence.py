@@ -57,6 +57,15 @@ def test_overlap_is_found() -> None:
     assert matches.tolist() == expected
 
 
+def test_overlap_is_found_from_top_to_bottom() -> None:
+    """The upper view's lower half is the lower view's upper half; beyond it there is nothing, in either direction."""
+    upper, lower = Crop(0, 0, 80, 80, flip=False), Crop(40, 0, 80, 80, flip=False)
+    down = geometric_matches(_boxes(upper), _boxes(lower), 4, 4)[0]
+    up = geometric_matches(_boxes(lower), _boxes(upper), 4, 4)[0]
+    assert down.tolist() == [-1] * 8 + list(range(8))
+    assert up.tolist() == list(range(8, 16)) + [-1] * 8
+
+
 def test_a_flipped_twin_is_mirrored() -> None:
     crop, mirrored = Crop(10, 20, 60, 90, flip=False), Crop(10, 20, 60, 90, flip=True)
     expected = torch.arange(20).reshape(4, 5).flip(1).flatten()

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cyborgs.distributed import World
 from cyborgs.losses.vmf import Clustering, clustering_consistency_loss
 from cyborgs.regions.correspondence import geometric_matches
 from cyborgs.training import vmf_step
@@ -284,3 +285,71 @@ def test_learning_lowers_the_loss() -> None:
         ]
         online = (moved[0], moved[1])
     assert all(later < earlier for earlier, later in itertools.pairwise(values))
+
+
+@dataclass(frozen=True)
+class TwoAlike(World):
+    """Two processes that hold the same images."""
+
+    size: int = 2
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        return torch.cat([tensor, tensor])
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        return tensor + tensor
+
+
+def test_two_processes_with_the_same_images_see_the_loss_of_one(kmeans: GivenPrototypes) -> None:
+    """Means over the global batch: nothing counts twice, and prototypes are fitted on what both give."""
+    online, target = _views(0), _views(1)
+    alone = _loss(online, target)
+    clusters = cluster_step(online, target, BOXES, torch.tensor((7, 3, 11)), SETTINGS, seed=0, step=0, world=TwoAlike())
+    torch.testing.assert_close(vmf_loss(online, clusters, slice(None), SETTINGS), alone.loss)
+    torch.testing.assert_close(clusters.usage_entropy, alone.usage_entropy)
+    assert [len(points) for points in kmeans.points[2:]] == [2 * len(points) for points in kmeans.points[:2]]
+
+
+def test_points_are_shared_out_over_processes(kmeans: GivenPrototypes) -> None:
+    """10 x 4 points over 3 images in each of two processes: 7 of each image."""
+    target = _views(1)
+    settings = replace(SETTINGS, points_per_cluster=10)
+    cluster_step(target, target, BOXES, torch.tensor((7, 3, 11)), settings, seed=0, step=0, world=TwoAlike())
+    assert [len(points) for points in kmeans.points] == [2 * 3 * 7] * 2
+
+
+def test_mean_over_micro_batches_is_the_loss_of_the_step(kmeans: GivenPrototypes) -> None:
+    """Also where one of them has no cell with a match, as the third image."""
+    online, target = _views(0), _views(1)
+    expected = _loss(online, target).loss
+    clusters = cluster_step(online, target, BOXES, torch.tensor((7, 3, 11)), SETTINGS, seed=0, step=0, parts=3)
+    parts = [slice(image, image + 1) for image in range(BATCH)]
+    values = [vmf_loss((online[0][part], online[1][part]), clusters, part, SETTINGS) for part in parts]
+    torch.testing.assert_close(torch.stack(values).mean(), expected)
+
+
+def test_one_matched_cell_is_a_term_of_its_own(kmeans: GivenPrototypes) -> None:
+    """The lower right cell of one view is the upper left one of the other, and no other cell has a match."""
+    boxes = torch.tensor([[[0.0, 0.0, 0.4, 0.4, 0.0], [0.3, 0.3, 0.4, 0.4, 0.0]]] * BATCH, dtype=torch.float64)
+    boxes[1:, 1, :2] = 0.6
+    online, target = _views(0), _views(1)
+    cells = np.full((2, BATCH, SIDE * SIDE), -1)
+    cells[0, 0, SIDE * SIDE - 1], cells[1, 0, 0] = 0, SIDE * SIDE - 1
+    prototypes = kmeans.prototypes
+    expected = consistency_loss(
+        (_flat(online[0]), _flat(online[1])),
+        (prototypes[0], prototypes[1]),
+        (_nearest(target[0], prototypes[0]), _nearest(target[1], prototypes[1])),
+        (cells[0], cells[1]),
+        concentration=10.0,
+    )
+    assert float(_loss(online, target, boxes=boxes).loss) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("used", "entropy"), [(2, 1.0), (1, 0.0)])
+def test_usage_entropy_of_few_prototypes(kmeans: GivenPrototypes, used: int, entropy: float) -> None:
+    """Two, used evenly, and one alone: 1 and 0, and nothing that is not a number."""
+    units = np.eye(DIM)[:used]
+    kmeans.prototypes = [units, units]
+    view = torch.from_numpy(units[np.arange(48) % used].reshape(BATCH, SIDE, SIDE, DIM)).float()
+    assert float(_loss((view, view), (view, view)).usage_entropy) == pytest.approx(entropy)

@@ -1,12 +1,13 @@
 """Artifacts of a run: where each step stands, reading one, committing one."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from pydantic import ValidationError
 
-from schemas.artifacts import FileEntry, Manifest, Provenance
+from schemas.artifacts import FileEntry, Manifest, Provenance, refuse_other_format
 from schemas.digests import digest_bytes, digest_json
 from schemas.errors import DamagedArtifactError, RunError
 from schemas.plan import Step, artifact_key, find_step, ingredients, plan
@@ -80,17 +81,38 @@ class Standings:
 def _read_manifest(run: Run, folder: str, key: str) -> tuple[Manifest | None, str | None]:
     path = f"{folder}/{layout.MANIFEST}"
     try:
-        manifest = Manifest.model_validate_json(run.store.read(path))
+        manifest = decode_manifest(run.store.read(path), where=f"{run.store.url}/{path}")
     except FileNotFoundError:
         return None, None
-    except ValidationError as error:
-        return None, f"{path} is damaged: {error.errors()[0]['msg']}"
+    except DamagedArtifactError as error:
+        return None, str(error)
     if manifest.key != key:
         return None, f"{path} belongs to another artifact ({manifest.key})"
     for entry in manifest.files:
         if run.store.size(f"{folder}/{entry.path}") != entry.bytes:
             return None, f"{folder}/{entry.path} is missing or cut short"
     return manifest, None
+
+
+def decode_manifest(text: bytes, *, where: str) -> Manifest:
+    """A manifest as it was written.
+
+    Raises:
+        RunError: another version wrote it, in a format that this one does not know.
+        DamagedArtifactError: it is not what was written.
+    """
+    try:
+        tree = json.loads(text)
+        # The format enters the key's ingredients too: where they disagree, a byte has changed.
+        if isinstance(tree, dict) and tree["ingredients"]["format"] == tree["format"]:
+            refuse_other_format(tree, where=where)
+        return Manifest.model_validate_json(text)
+    except RunError:
+        raise
+    except ValidationError as error:
+        raise DamagedArtifactError(f"{where} is damaged: {error.errors()[0]['msg']}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DamagedArtifactError(f"{where} is damaged: {error}") from error
 
 
 def standing(run: Run, stage: StageName, cycle: int | None = None) -> Standing:
@@ -145,9 +167,11 @@ def fingerprint(standings: list[Standing]) -> str:
 def tidy(run: Run) -> None:
     """What a kill right after a commit leaves undone: point people at today's masks, drop superfluous partial work."""
     for found in Standings(run).all():
-        if found.state != "done":
+        if found.state != "done" or found.folder is None or run.store.holder(f"{found.folder}/{layout.LEASE}"):
             continue
         run.store.delete(f"{found.folder}/{layout.PARTIAL}")
+        run.store.delete(f"{found.folder}/{layout.LEASE}")
+        run.store.delete(layout.heartbeat(found.step))
         if found.step.stage == "bootstrap-masks" and found.step.cycle is not None:
             run.store.point(layout.masks_pointer(found.step.cycle), f"{found.folder}/{layout.MASKS}")
 

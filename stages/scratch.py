@@ -11,6 +11,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from storage.provenance import user
+
 _PREFIX = "cyborgs-"
 _held: list[int] = []
 """The lock of this process' folder. Children inherit it where they are given it, so the folder lasts as they do."""
@@ -20,6 +22,9 @@ def own_temporary_folder() -> Path:
     """Let this process' temporary files go to a folder that is removed with it; made once."""
     if not _held:
         sweep()
+        # What torch compiled stays for the next stage.
+        compiled = Path(tempfile.gettempdir()) / f"torchinductor_{user()}"
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(compiled))
         folder, lock = _make()
         _held.append(lock)
         tempfile.tempdir = str(folder)

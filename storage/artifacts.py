@@ -165,7 +165,10 @@ def fingerprint(standings: list[Standing]) -> str:
 
 
 def tidy(run: Run) -> None:
-    """What a kill right after a commit leaves undone: point people at today's masks, drop superfluous partial work."""
+    """What a kill right after a commit leaves undone: point people at today's masks, drop superfluous partial work,
+    leases and heartbeats of the dead, and files that were never put in place.
+    """
+    run.store.sweep("")
     for found in Standings(run).all():
         if found.state != "done" or found.folder is None or run.store.holder(f"{found.folder}/{layout.LEASE}"):
             continue

@@ -1,5 +1,6 @@
 """A packed, memory-mapped copy of a mask store: a training sample costs a numpy slice, not a Zarr read."""
 
+import errno
 import hashlib
 import io
 import os
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.digests import DIGEST_BYTES, seal, unseal
+from schemas.errors import RunError
 from storage.cache import cache_folder
 from storage.masks import Labels, count_rows, read_rows
 
@@ -103,5 +105,12 @@ def _aside(file: Path) -> Iterator[BinaryIO]:
             out.flush()
             os.fsync(out.fileno())
         aside.replace(file)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise RunError(
+                f"no space left in the cache {file.parent}: free some, or name another folder with CYBORGS_CACHE; "
+                "the same command goes on from what was saved"
+            ) from error
+        raise
     finally:
         aside.unlink(missing_ok=True)

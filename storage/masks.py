@@ -78,7 +78,7 @@ def create_mask_store(
             place = path / description.relative_to(fresh)
             place.parent.mkdir(parents=True, exist_ok=True)
             aside = place.with_name(f"{place.name}.partial")
-            shutil.copyfile(description, aside)
+            aside.write_bytes(description.read_bytes())
             aside.replace(place)
 
 

@@ -108,11 +108,11 @@ def leftovers(subject: Subject) -> list[str]:
         if name in (layout.PARTIAL, layout.LEASE, "heartbeat.json") or ".partial" in name:
             left.append(str(path.relative_to(subject.folder)))
     for folder in (subject.cache, subject.temporary):
-        # torchrun's agent makes a folder for its logs, and leaves it.
+        # torchrun's agent makes a folder for its logs, torch one for what it compiles, and they leave them.
         left += [
             str(path.relative_to(subject.folder))
             for path in folder.rglob("*")
-            if "torchelastic_" not in str(path) and path != subject.cache / "masks"
+            if not path.relative_to(folder).parts[0].startswith("torch") and path != subject.cache / "masks"
         ]
     return left
 

@@ -196,9 +196,10 @@ class Disturbed:
                 expected = whole.input(found.step.name)
                 assert logged_steps(run, found.step, found.key) == logged_steps(
                     whole.run, expected.step, str(expected.key)
-                ), f"metrics log of {found.step.name}"
+                ), f"other steps in the metrics log of {found.step.name}"
         await_(lambda: not processes(self.subject.identity), seconds=20, what="the end of all processes")
-        assert leftovers(self.subject) == []
+        left = leftovers(self.subject)
+        assert not left, f"left over: {left}"
         for kill in self.kills:
             kill.survived = True
 

@@ -1,19 +1,21 @@
 """`cyborgs run`: prepare, and where something is left to do run the flow on Prefect's embedded server."""
 
-import functools
 import os
 import signal
 import subprocess
 import sys
 import warnings
 from types import FrameType
+from typing import Any
 
 from flows.launching import check_machine
 from flows.prepare import all_done, prepare_run
 from flows.requests import understand
 from schemas.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PREEMPTED, ConfigError, PreemptedError
+from stages.scratch import sweep
 from storage import layout
 from storage.artifacts import Standings, fingerprint, tidy
+from storage.page import unmark
 from storage.retention import thin_out
 from storage.run import Run, open_run
 
@@ -84,13 +86,20 @@ def run_pipeline(config: str | None, *, data: list[str], url: str | None, assign
     return 0
 
 
-class _OwnSession:
-    """The module `subprocess`, with children in a session of their own."""
-
-    Popen = staticmethod(functools.partial(subprocess.Popen, start_new_session=True))
+class _Children:
+    """The module `subprocess` as Prefect's server sees it, which starts its embedded server by it."""
 
     def __getattr__(self, name: str) -> object:
         return getattr(subprocess, name)
+
+    @staticmethod
+    def Popen(args: list[str], **options: Any) -> "subprocess.Popen[bytes]":  # noqa: N802
+        """Ctrl-C signals all of the terminal's process group, and the server has to outlive the stop; in a session of
+        its own it would outlive this process too, when that is killed.
+        """
+        if args[1:3] == ["-m", "uvicorn"]:
+            args = [args[0], "-P", "-m", "cli.embedded_server", str(os.getpid()), *args[3:]]
+        return subprocess.Popen(args, start_new_session=True, **options)
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:
@@ -107,8 +116,7 @@ def _run_flow(config: str | None, assignments: list[str], run: Run) -> list[str]
 
         from flows.cyborgs import cyborgs
 
-        # Ctrl-C signals all of the terminal's process group: the embedded server has to outlive the stop.
-        vars(server)["subprocess"] = _OwnSession()
+        vars(server)["subprocess"] = _Children()
         failed = cyborgs(config=config, set=assignments, data=list(run.record.data), run=run.store.url)
         assert isinstance(failed, list), "a deployment's run alone ends with a state"
         return failed
@@ -118,8 +126,10 @@ def _refresh_report(run: Run) -> None:
     standings = Standings(run).all()
     if not any(found.state == "done" and found.step.stage == "evaluate" for found in standings):
         return
-    if run.store.size(layout.REPORT) is not None and fingerprint(standings).encode() in run.store.read(layout.REPORT):
-        return
+    if run.store.size(layout.REPORT) is not None:
+        page = unmark(run.store.read(layout.REPORT))
+        if page is not None and fingerprint(standings).encode() in page:
+            return
     from stages.report import write_report
 
     write_report(run)
@@ -129,6 +139,7 @@ def _print_results(run: Run) -> None:
     """Where to find what people came for, brought up to date where a kill or --update left it behind."""
     tidy(run)
     thin_out(run)
+    sweep()
     _refresh_report(run)
     done = [found for found in Standings(run).all() if found.state == "done"]
     places = {

@@ -53,16 +53,19 @@ def print_verification(run: Run) -> int:
     # Of the commands here, it alone reads mask stores, and pays for zarr.
     from storage.verification import verify_run
 
-    whole = damaged = 0
+    whole = damaged = changed = 0
     for finding in verify_run(run):
-        print(f"{'damaged' if finding.damage else 'whole':<9}{finding.name:<26}{finding.folder}", flush=True)
-        for fault in finding.damage:
+        verdict = "damaged" if finding.damage else "changed" if finding.harmless else "whole"
+        print(f"{verdict:<9}{finding.name:<26}{finding.folder}", flush=True)
+        for fault in (*finding.damage, *finding.harmless):
             print(f"         {fault}", flush=True)
-        whole, damaged = whole + (not finding.damage), damaged + bool(finding.damage)
-    print(f"{run.store.url}: {whole} whole, {damaged} damaged")
+        whole, damaged = whole + (verdict == "whole"), damaged + (verdict == "damaged")
+        changed += verdict == "changed"
+    beside = f", {changed} changed in what is only told" if changed else ""
+    print(f"{run.store.url}: {whole} whole, {damaged} damaged{beside}")
     if damaged:
         print("what is damaged is pending now: give the run's own `cyborgs run` command again to make it anew")
-    return EXIT_FAILED if damaged else 0
+    return EXIT_FAILED if damaged or changed else 0
 
 
 def _status_row(run: Run, found: Standing) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from schemas.config import RunConfig
 from schemas.digests import digest_json
+from schemas.errors import RunError
 from schemas.plan import FORMAT_VERSION
 from schemas.stages import StageName
 
@@ -58,21 +59,49 @@ class Manifest(Record):
     digest: str
     """Of all the above."""
     provenance: Provenance
+    whole: str | None = None
+    """Digest of all of it, provenance too, which costs nobody an artifact; the first versions wrote none."""
 
     @classmethod
     def seal(cls, **fields: Any) -> Self:
         """A manifest with its own digest filled in."""
         unsealed = cls.model_construct(digest="", **fields)
-        return cls(digest=unsealed._own_digest(), **fields)
+        digested = cls(digest=unsealed._own_digest(), **fields)
+        return digested.model_copy(update={"whole": digested._whole_digest()})
 
     def _own_digest(self) -> str:
-        return digest_json(self.model_dump(mode="json", exclude={"digest", "provenance"}))
+        return digest_json(self.model_dump(mode="json", exclude={"digest", "provenance", "whole"}))
+
+    def _whole_digest(self) -> str:
+        return digest_json(self.model_dump(mode="json", exclude={"whole"}))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its provenance, too, is what was written."""
+        return self.whole in (None, self._whole_digest())
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.digest != self._own_digest():
             raise ValueError("its digest does not match what it says")
         return self
+
+
+def refuse_other_format(tree: Any, *, where: str) -> None:
+    """Look at what was read before it is taken for a record of this version.
+
+    Raises:
+        RunError: another version wrote it, in a format that this one does not know.
+    """
+    found = tree.get("format") if isinstance(tree, dict) else None
+    if not isinstance(found, int) or found == FORMAT_VERSION:
+        return
+    maker = tree.get("provenance") or tree.get("created")
+    version = f" by version {maker['code']}" if isinstance(maker, dict) and "code" in maker else ""
+    raise RunError(
+        f"{where} was written in format {found}{version}; this version reads format {FORMAT_VERSION}: "
+        "go on with the version that made the run, or choose another --run"
+    )
 
 
 class Change(Record):

@@ -44,6 +44,10 @@ class DamagedArtifactError(RunError, OSError):
     """A file of a committed artifact is missing or not what its manifest says."""
 
 
+class MachineError(CyborgsError, RuntimeError):
+    """The machine ran out of something, or lost a part of itself."""
+
+
 class StageFailedError(CyborgsError, RuntimeError):
     """A stage ended without its artifact; its own message has been printed already."""
 

@@ -1,5 +1,6 @@
 """The stages by name, what a launcher hands to one, and what it gets back."""
 
+import os
 import sys
 from typing import Annotated, Literal, get_args
 
@@ -32,10 +33,12 @@ class StageRequest(BaseModel):
     """Compute again what is done."""
 
     def command(self) -> list[str]:
-        """The command line of the stage, as a child process that ends with its parent. -P keeps the working directory
+        """The command line of the stage, as a child process that ends with this one. -P keeps the working directory
         out of the module path.
         """
-        parts = [sys.executable, "-P", "-m", "stages", self.stage, "--run", self.run, "--with-parent"]
+        parts = [sys.executable, "-P", "-m", "stages", self.stage, "--run", self.run]
+        # By number: this process may be gone before the child can ask who its parent is.
+        parts += ["--with-parent", str(os.getpid())]
         if self.cycle is not None:
             parts += ["--cycle", str(self.cycle)]
         return [*parts, "--force"] if self.force else parts

@@ -20,15 +20,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--run", required=True, metavar="URL", help="path or URL of the run")
     parser.add_argument("--cycle", type=int, help="for bootstrap-masks, train and evaluate")
     parser.add_argument("--force", action="store_true", help="compute again what is done")
-    parser.add_argument("--with-parent", action="store_true", help="stop when the parent process is gone")
+    parser.add_argument(
+        "--with-parent", type=int, nargs="?", const=0, metavar="PID", help="stop when the parent process is gone"
+    )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     given = parser.parse_args(arguments)
     if given.cycle is not None and given.cycle < 0:
         parser.error(f"--cycle {given.cycle}: cycles count from 0")
-    if given.with_parent:
+    if given.with_parent is not None:
         from stages.interruption import stop_with_parent
 
-        stop_with_parent()
+        stop_with_parent(given.with_parent or None)
     if given.debug:
         os.environ[DEBUG] = "1"
     return execute(StageRequest(run=given.run, stage=given.name, cycle=given.cycle, force=given.force))
@@ -38,9 +40,11 @@ def execute(request: StageRequest) -> int:
     """Run a stage in as many processes as its run says, and turn what comes of it into an exit code and a line."""
     try:
         from stages.execute import follow_stage, processes_to_start, run_stage
+        from stages.scratch import own_temporary_folder
         from stages.team import find_team
         from stages.workers import run_workers
 
+        own_temporary_folder()
         team = find_team()
         count = processes_to_start(request, team)
         if count > 1:

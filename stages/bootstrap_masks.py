@@ -59,7 +59,7 @@ def bootstrap_masks(context: Context) -> Outcome | None:
             write_shard(path, rows.start, made)
             for file in shard_files(rows.start // config.masks.rows_per_shard):
                 context.run.store.publish(f"{context.folder}/{layout.MASKS}/{file}")
-            context.run.store.write(context.partial(_marker(rows)), b"done")
+            context.save_partial(_marker(rows), _marker(rows).encode())
             context.stop.check()
         if not team.leads:
             return None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from schemas.artifacts import Manifest
 from schemas.config import RunConfig
+from schemas.digests import seal, unseal
 from schemas.errors import DataError
 from schemas.plan import Step
 from stages.heart import Heart
@@ -89,11 +90,20 @@ class Context:
         return f"{self.folder}/{layout.PARTIAL}/{name}"
 
     def read_partial(self, name: str) -> bytes | None:
-        """What an earlier attempt left under that name."""
+        """What an earlier attempt saved under that name; what is damaged is named and thrown away."""
+        path = self.partial(name)
         try:
-            return self.run.store.read(self.partial(name))
+            data = unseal(self.run.store.read(path))
         except FileNotFoundError:
             return None
+        if data is None:
+            self.warn(f"{self.run.store.url}/{path} is damaged: thrown away, what it held is computed again")
+            self.run.store.delete(path)
+        return data
+
+    def save_partial(self, name: str, data: bytes) -> None:
+        """Keep something for the next attempt, with a digest: nothing else vouches for it before the commit."""
+        self.run.store.write(self.partial(name), seal(data))
 
     def input(self, role: str) -> Artifact:
         """The artifact that plays a role, digests checked."""

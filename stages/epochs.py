@@ -9,6 +9,7 @@ from torch import Tensor
 from cyborgs.augmentation.dataset import Batch, StepSampler, ViewDataset, view_loader
 from cyborgs.augmentation.order import steps_per_epoch
 from cyborgs.training.pretraining import Metrics, Pretraining
+from schemas.digests import digest_bytes
 from schemas.errors import DataError, RunError
 from stages.checkpoint import backbone_of
 from stages.context import Context
@@ -19,7 +20,7 @@ from stages.progress import Progress
 from storage import layout
 from storage.checkpoints import decode_tensors, encode_tensors
 
-_STATE = "state.safetensors"
+_STATE = "state"
 
 
 def count_steps(context: Context, rows: int) -> int:
@@ -55,7 +56,7 @@ def run_epochs(
     config, step, team = context.config, context.step, context.team
     per_epoch = count_steps(context, rows)
     first, last = step.first_epoch * per_epoch, step.last_epoch * per_epoch
-    _resume(context, pretraining)
+    kept = _resume(context, pretraining)
     assert first <= pretraining.step <= last
     sampler = StepSampler(
         rows,
@@ -75,7 +76,7 @@ def run_epochs(
         unit="step",
         images_per_unit=config.optimization.batch_size,
     ) as progress:
-        record = _Record(context, context.log, pretraining, progress, last) if context.log is not None else None
+        record = _Record(context, context.log, pretraining, progress, last, kept) if context.log is not None else None
         for batch in _readable(loader):
             epoch = pretraining.step // per_epoch
             on_device = {name: value.to(context.device, non_blocking=True) for name, value in batch.items()}
@@ -83,7 +84,7 @@ def run_epochs(
             if record is not None:
                 record.note(taken, epoch)
                 if pretraining.step % per_epoch == 0:
-                    _keep_checkpoint(context, pretraining, epochs=pretraining.step // per_epoch)
+                    record.keep_checkpoint(epochs=pretraining.step // per_epoch)
             if pretraining.step == last:
                 break
             # Asked once a step: a signal after the save waits for the next one.
@@ -99,10 +100,16 @@ class _Record:
     """What one process does for all: the log, the monitor, the progress that is shown, partial saves."""
 
     def __init__(
-        self, context: Context, log: MetricsLog, pretraining: Pretraining, progress: Progress, last: int
+        self,
+        context: Context,
+        log: MetricsLog,
+        pretraining: Pretraining,
+        progress: Progress,
+        last: int,
+        kept: dict[str, str],
     ) -> None:
         self._context, self._log, self._pretraining, self._progress = context, log, pretraining, progress
-        self._last, self._monitor = last, Monitor(context.warn)
+        self._last, self._monitor, self._kept = last, Monitor(context.warn), kept
         self._saved = self._logged = time.monotonic()
         self._logged_at = pretraining.step
         self.latest: dict[str, float] = {}
@@ -127,8 +134,18 @@ class _Record:
         minutes = (time.monotonic() - self._saved) / 60
         if stopping or minutes >= self._context.config.placement.checkpoint_every_minutes:
             _check_finite(self._context, _numbers(taken), self._pretraining.step)
-            _save(self._context, self._pretraining)
+            position = {"step": self._pretraining.step, "kept": self._kept}
+            self._context.save_partial(_STATE, encode_tensors(self._pretraining.tensors(), position))
             self._saved = time.monotonic()
+
+    def keep_checkpoint(self, *, epochs: int) -> None:
+        """Keep the backbone after an epoch that `schedule.checkpoint_epochs` names."""
+        if epochs not in self._context.config.schedule.checkpoint_epochs:
+            return
+        name = layout.checkpoint_name(epochs)
+        data = encode_tensors(backbone_of(self._pretraining.tensors()), {"step": self._pretraining.step})
+        self._context.run.store.write(f"{self._context.folder}/{name}", data)
+        self._kept[name] = digest_bytes(data)
 
 
 def _stop(context: Context, step: int) -> None:
@@ -151,22 +168,22 @@ def _readable(batches: Iterable[Batch]) -> Iterator[Batch]:
         raise type(error)(last.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")) from error
 
 
-def _save(context: Context, pretraining: Pretraining) -> None:
-    data = encode_tensors(pretraining.tensors(), {"step": pretraining.step})
-    context.run.store.write(context.partial(_STATE), data)
-
-
-def _resume(context: Context, pretraining: Pretraining) -> None:
+def _resume(context: Context, pretraining: Pretraining) -> dict[str, str]:
+    """Take up the partial state where there is one; digests of the checkpoints that were kept before it, by name."""
     data = context.read_partial(_STATE)
-    if data is not None:
-        tensors, position = decode_tensors(data)
-        pretraining.load(tensors, step=position["step"])
-
-
-def _keep_checkpoint(context: Context, pretraining: Pretraining, *, epochs: int) -> None:
-    if epochs in context.config.schedule.checkpoint_epochs:
-        data = encode_tensors(backbone_of(pretraining.tensors()), {"step": pretraining.step})
-        context.run.store.write(f"{context.folder}/{layout.checkpoint_name(epochs)}", data)
+    if data is None:
+        return {}
+    tensors, position = decode_tensors(data)
+    kept: dict[str, str] = position["kept"]
+    for name, digest in kept.items():
+        path = f"{context.folder}/{name}"
+        if context.run.store.size(path) is None or digest_bytes(context.run.store.read(path)) != digest:
+            # What came before the saved state is reached from the start alone.
+            context.warn(f"{context.run.store.url}/{path} is damaged: {context.step.name} starts anew")
+            context.run.store.delete(context.partial(_STATE))
+            return {}
+    pretraining.load(tensors, step=position["step"])
+    return kept
 
 
 def _numbers(metrics: Metrics) -> dict[str, float]:

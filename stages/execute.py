@@ -12,6 +12,7 @@ from stages.context import Context, Outcome
 from stages.heart import Heart
 from stages.interruption import StopRequest, stop_on_signals
 from stages.metrics_log import MetricsLog
+from stages.mishaps import explained
 from stages.progress import duration
 from stages.team import ALONE, SHARED_STAGES, Team
 from storage import layout
@@ -73,7 +74,8 @@ def follow_stage(request: StageRequest, team: Team) -> None:
                 f"{step.name} of {request.run}: process {team.rank} sees another run there than process 0; "
                 "all machines need the same storage"
             )
-        load_stage(step.stage)(Context(run, step, key, found.folder, standings, stop, team))
+        with explained(run, step):
+            load_stage(step.stage)(Context(run, step, key, found.folder, standings, stop, team))
         team.close()
 
 
@@ -97,6 +99,7 @@ def run_stage(request: StageRequest, team: Team = ALONE) -> StageResult:
         return _result(found, computed=False)
     lease = f"{found.folder}/{layout.LEASE}"
     with (
+        explained(run, step),
         stop_on_signals() as stop,
         run.store.lease(lease, waiting=lambda holder: _say(f"{step.name}: waiting for {holder}"), check=stop.check),
     ):
@@ -112,7 +115,8 @@ def run_stage(request: StageRequest, team: Team = ALONE) -> StageResult:
             retract(run, found)
         _work(run, found, standings, stop, team)
     if step.stage == "evaluate":
-        import_module("stages.report").write_report(run)
+        with explained(run, step):
+            import_module("stages.report").write_report(run)
     return _result(_locate(run, step.name, Standings(run)), computed=True)
 
 

@@ -64,7 +64,7 @@ def index_images(context: Context) -> Outcome:
                 progress.advance()
                 context.stop.check()
             if len(candidates) > CHUNK:
-                context.run.store.write(context.partial(name), _encode_rows(found))
+                context.save_partial(name, _encode_rows(found))
             rows.extend(found)
 
     photographs = [row for row in rows if isinstance(row, Photograph)]

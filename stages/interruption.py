@@ -56,9 +56,13 @@ def stop_on_signals() -> Iterator[StopRequest]:
             signal.signal(number, handler)
 
 
-def stop_with_parent(poll_seconds: float = 1.0) -> None:
-    """Stop as if by SIGTERM when the parent process is gone, so that a killed flow leaves no orphan at work."""
-    parent = os.getppid()
+def stop_with_parent(parent: int | None = None, poll_seconds: float = 1.0) -> None:
+    """Stop as if by SIGTERM when the parent process is gone, so that a killed flow leaves no orphan at work.
+
+    Args:
+        parent: who started this process; it may be gone by now. None: the parent that it has now.
+    """
+    parent = parent or os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -7,9 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from schemas.digests import digest_json
 from schemas.plan import Step
 from storage import layout
 from storage.run import Run
+
+_CHECK = "check"
+"""Closes each line: a digest of the rest of it."""
 
 
 class MetricsLog:
@@ -23,7 +27,8 @@ class MetricsLog:
     def write(self, step: int, values: Mapping[str, float | int]) -> None:
         """Log the values of a step."""
         rounded = {name: float(f"{value:.6g}") for name, value in values.items()}
-        self._file.write(json.dumps({"step": step, **rounded}) + "\n")
+        line = {"step": step, **rounded}
+        self._file.write(json.dumps(line | {_CHECK: _check(line)}) + "\n")
 
     def close(self) -> None:
         """End of the attempt; an attempt that logged nothing leaves no file."""
@@ -34,15 +39,29 @@ class MetricsLog:
 
 
 def read_metrics(run: Run, step: Step, key: str) -> list[dict[str, Any]]:
-    """All logged steps of an artifact, in order, each once: where attempts overlap the later one counts."""
+    """All logged steps of an artifact, in order, each once: where attempts overlap the later one counts. A line that
+    is no longer what was written, or was cut when an attempt was killed, is left out.
+    """
     by_step: dict[int, dict[str, Any]] = {}
     for path in run.store.list(layout.log_folder(step)):
         if not path.rsplit("/", 1)[-1].startswith(f"{key}-") or not path.endswith(".jsonl"):
             continue
-        for line in run.store.read(path).decode().splitlines():
-            try:
-                values = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # the line at which an attempt was killed
-            by_step[values["step"]] = values
+        for line in run.store.read(path).splitlines():
+            values = _decode(line)
+            if values is not None:
+                by_step[values["step"]] = values
     return [by_step[number] for number in sorted(by_step)]
+
+
+def _decode(line: bytes) -> dict[str, Any] | None:
+    try:
+        values = json.loads(line)
+        # The first versions wrote no checks.
+        check = values.pop(_CHECK, None)
+        return values if "step" in values and check in (None, _check(values)) else None
+    except (ValueError, TypeError, AttributeError):
+        return None
+
+
+def _check(values: Mapping[str, Any]) -> str:
+    return digest_json(values)[:8]

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from schemas.plan import Step
 from stages.metrics_log import read_metrics
 from storage import layout
-from storage.artifacts import Standing, Standings, fingerprint
+from storage.artifacts import Standing, Standings, fingerprint, load_artifact
+from storage.page import mark
 from storage.run import Run
 
 CURVES = (
@@ -39,9 +40,15 @@ class Row:
 
 
 def write_report(run: Run) -> str:
-    """Render the page from today's artifacts; returns its path below the run."""
+    """Render the page from today's artifacts; returns its path below the run.
+
+    Raises:
+        DamagedArtifactError: what an evaluation wrote is no longer what it was.
+    """
     standings = Standings(run).all()
     evaluations = [found for found in standings if found.step.stage == "evaluate" and found.manifest]
+    for found in evaluations:
+        load_artifact(run, found)
     page = (
         _environment()
         .get_template("report.html")
@@ -56,7 +63,7 @@ def write_report(run: Run) -> str:
             curves=_curves(run, standings),
         )
     )
-    run.store.write(layout.REPORT, page.encode())
+    run.store.write(layout.REPORT, mark(page.encode()))
     return layout.REPORT
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from schemas.errors import EXIT_LOST_PEER, EXIT_PREEMPTED
 from schemas.stages import StageRequest
 from stages.interruption import StopRequest, stop_on_signals
+from stages.scratch import lock_of_folder, own_temporary_folder
 from stages.team import MEETING_FILE
 
 _LOOK_SECONDS = 0.1
@@ -34,7 +35,8 @@ def run_workers(request: StageRequest, count: int) -> int:
         0 when all are done, 75 when they stopped on request, else the exit code of the process that failed first, as
         a shell has it: 128 + n where signal n ended it.
     """
-    with tempfile.TemporaryDirectory(prefix="cyborgs-") as folder, stop_on_signals() as stop:
+    own_temporary_folder()
+    with tempfile.TemporaryDirectory() as folder, stop_on_signals() as stop:
         with _started(request, count, Path(folder)) as workers:
             failed = _wait(workers, stop)
         codes = [worker.returncode for worker in workers]
@@ -83,6 +85,7 @@ def _started(request: StageRequest, count: int, folder: Path) -> Iterator[list[W
                         stdin=subprocess.DEVNULL,
                         stdout=words,
                         stderr=words,
+                        pass_fds=[lock_of_folder()],
                     )
                 )
             yield workers

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from schemas.artifacts import FileEntry, Manifest, Provenance
+from schemas.artifacts import FileEntry, Manifest, Provenance, refuse_other_format
 from schemas.digests import digest_bytes, digest_json
 from schemas.errors import DamagedArtifactError, RunError
 from schemas.plan import Step, artifact_key, find_step, ingredients, plan
@@ -100,17 +100,38 @@ def read_manifest(run: Run, folder: str, key: str) -> tuple[Manifest | None, str
     """
     path = f"{folder}/{layout.MANIFEST}"
     try:
-        manifest = Manifest.model_validate_json(run.store.read(path))
+        manifest = decode_manifest(run.store.read(path), where=f"{run.store.url}/{path}")
     except FileNotFoundError:
         return None, None
-    except ValidationError as error:
-        return None, f"{path} is damaged: {error.errors()[0]['msg']}"
+    except DamagedArtifactError as error:
+        return None, str(error)
     if manifest.key != key:
         return None, f"{path} belongs to another artifact ({manifest.key})"
     wrong = [entry.path for entry in manifest.files if run.store.size(f"{folder}/{entry.path}") != entry.bytes]
     if wrong and set(wrong) - set(thinned_files(run, folder)):
         return None, f"{folder}/{wrong[0]} is missing or cut short"
     return manifest, None
+
+
+def decode_manifest(text: bytes, *, where: str) -> Manifest:
+    """A manifest as it was written.
+
+    Raises:
+        RunError: another version wrote it, in a format that this one does not know.
+        DamagedArtifactError: it is not what was written.
+    """
+    try:
+        tree = json.loads(text)
+        # The format enters the key's ingredients too: where they disagree, a byte has changed.
+        if isinstance(tree, dict) and tree["ingredients"]["format"] == tree["format"]:
+            refuse_other_format(tree, where=where)
+        return Manifest.model_validate_json(text)
+    except RunError:
+        raise
+    except ValidationError as error:
+        raise DamagedArtifactError(f"{where} is damaged: {error.errors()[0]['msg']}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DamagedArtifactError(f"{where} is damaged: {error}") from error
 
 
 def standing(run: Run, stage: StageName, cycle: int | None = None) -> Standing:
@@ -168,11 +189,16 @@ def fingerprint(standings: list[Standing]) -> str:
 
 
 def tidy(run: Run) -> None:
-    """What a kill right after a commit leaves undone: point people at today's masks, drop superfluous partial work."""
+    """What a kill right after a commit leaves undone: point people at today's masks, drop superfluous partial work,
+    leases and heartbeats of the dead, and files that were never put in place.
+    """
+    run.store.sweep("")
     for found in Standings(run).all():
-        if found.state != "done":
+        if found.state != "done" or found.folder is None or run.store.holder(f"{found.folder}/{layout.LEASE}"):
             continue
         run.store.delete(f"{found.folder}/{layout.PARTIAL}")
+        run.store.delete(f"{found.folder}/{layout.LEASE}")
+        run.store.delete(layout.heartbeat(found.step))
         if found.step.stage == "bootstrap-masks" and found.step.cycle is not None:
             run.store.point(layout.masks_pointer(found.step.cycle), f"{found.folder}/{layout.MASKS}")
 

@@ -57,10 +57,11 @@ class LocalStore(Store):
         aside = final.parent / f"{_ASIDE}{uuid.uuid4().hex}"
         try:
             with aside.open("xb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)  # until it is in place: nobody sweeps what is being written
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            yield aside, final
+                yield aside, final
             _sync_folder(final.parent)
         except OSError as error:
             aside.unlink(missing_ok=True)
@@ -88,9 +89,13 @@ class LocalStore(Store):
     def folder(self, path: str) -> Path:
         target = self._resolve(path)
         _make_folder(target)
-        for leftover in target.rglob(f"{_ASIDE}*"):
-            leftover.unlink(missing_ok=True)
+        self.sweep(path)
         return target
+
+    def sweep(self, path: str) -> None:
+        for leftover in self._resolve(path).rglob(f"{_ASIDE}*"):
+            if leftover.is_symlink() or not _is_locked(leftover):
+                leftover.unlink(missing_ok=True)
 
     def publish(self, path: str) -> None:
         target = self._resolve(path)
@@ -109,8 +114,11 @@ class LocalStore(Store):
         if link.exists() and not link.is_symlink():
             return  # a person put something of their own there
         aside = link.parent / f"{_ASIDE}{uuid.uuid4().hex}"
-        aside.symlink_to(os.path.relpath(self._resolve(target), link.parent))
-        aside.replace(link)
+        try:
+            aside.symlink_to(os.path.relpath(self._resolve(target), link.parent))
+            aside.replace(link)
+        except OSError as error:
+            raise _explain(error, link) from error
 
     def unpoint(self, path: str) -> None:
         link = self._resolve(path)
@@ -142,25 +150,31 @@ class LocalStore(Store):
                 check()
             time.sleep(_POLL_SECONDS)
         try:
-            os.truncate(descriptor, 0)
-            os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
+            with contextlib.suppress(OSError):  # a full disk: the lock is what counts, the name is for people
+                os.truncate(descriptor, 0)
+                os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
             yield
         finally:
             final.unlink(missing_ok=True)
             os.close(descriptor)
 
     def holder(self, path: str) -> str | None:
-        try:
-            descriptor = os.open(self._resolve(path), os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return _holder(self._resolve(path))
-        finally:
-            os.close(descriptor)
-        return None
+        lease = self._resolve(path)
+        return _holder(lease) if _is_locked(lease) else None
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _try_lock(path: Path) -> int | None:

@@ -1,11 +1,19 @@
 """A packed, memory-mapped copy of a mask store: a training sample costs a numpy slice, not a Zarr read."""
 
+import errno
+import hashlib
+import io
 import os
-import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
+from schemas.digests import DIGEST_BYTES, seal, unseal
+from schemas.errors import RunError
 from storage.cache import cache_folder
 from storage.masks import Labels, count_rows, read_rows
 
@@ -40,38 +48,69 @@ class PackedMasks:
         Path(self._file).with_suffix(".shapes.npy").unlink(missing_ok=True)
 
 
-def _is_whole(file: Path, table: Path) -> bool:
-    if not (file.exists() and table.exists()):
-        return False
-    return file.stat().st_size == int(np.load(table).astype(np.int64).prod(axis=1).sum())
-
-
 def pack_masks(store: Path, *, name: str) -> PackedMasks:
     """Copy a mask store into the cache, checksums checked, or take the whole copy that is there.
 
     Args:
-        name: of the copy; its own for every run and step, for who made it removes it.
+        name: of the copy; its own for every run and step, for who made it removes it. One process at a time packs it.
 
     Raises:
         DamagedArtifactError: a row of the store is damaged.
     """
     folder = cache_folder() / "masks"
     file, table = folder / f"{name}.labels", folder / f"{name}.shapes.npy"
-    if not _is_whole(file, table):
+    shapes = _shapes_of_whole(file, table)
+    if shapes is None:
         folder.mkdir(exist_ok=True)
         shapes = np.zeros((count_rows(store), 2), np.uint16)
-        aside = folder / f".partial-{uuid.uuid4().hex}"
-        try:
-            with aside.open("wb") as out:
-                for row, masks in read_rows(store):
-                    shapes[row] = masks.labels.shape
-                    out.write(masks.labels.tobytes())
-                out.flush()
-                os.fsync(out.fileno())
-            aside.replace(file)
-            with aside.open("wb") as out:
-                np.save(out, shapes)
-            aside.replace(table)
-        finally:
-            aside.unlink(missing_ok=True)
-    return PackedMasks(file, np.load(table))
+        hasher = _hasher()
+        # Named after the copy, so that what a killed process left is written over.
+        with _aside(file) as out:
+            for row, masks in read_rows(store):
+                shapes[row] = masks.labels.shape
+                data = masks.labels.tobytes()
+                hasher.update(data)
+                out.write(data)
+        with _aside(table) as out:
+            encoded = io.BytesIO()
+            np.save(encoded, shapes)
+            out.write(seal(hasher.hexdigest().encode() + encoded.getvalue()))
+    return PackedMasks(file, shapes)
+
+
+def _shapes_of_whole(file: Path, table: Path) -> NDArray[np.uint16] | None:
+    """The table of a copy in which no byte has changed since it was packed; None where there is none."""
+    try:
+        content = unseal(table.read_bytes())
+        with file.open("rb") as packed:
+            digest = hashlib.file_digest(packed, _hasher).hexdigest()  # type: ignore[arg-type]
+    except FileNotFoundError:
+        return None
+    if content is None or content[: len(digest)] != digest.encode():
+        return None
+    shapes: NDArray[np.uint16] = np.load(io.BytesIO(content[len(digest) :]))
+    return shapes
+
+
+def _hasher() -> "hashlib.blake2b":
+    return hashlib.blake2b(digest_size=DIGEST_BYTES)
+
+
+@contextmanager
+def _aside(file: Path) -> Iterator[BinaryIO]:
+    aside = file.with_name(f".partial-{file.name}")
+    try:
+        with aside.open("wb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        aside.replace(file)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise RunError(
+                f"no space left in the cache {file.parent}: free some, or name another folder with CYBORGS_CACHE; "
+                "the same command goes on from what was saved"
+            ) from error
+        raise
+    finally:
+        aside.unlink(missing_ok=True)

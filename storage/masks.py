@@ -5,6 +5,7 @@ of photograph i; the rest repeats its edge.
 """
 
 import shutil
+import tempfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ class MaskRow:
 def create_mask_store(
     path: Path, *, rows: int, grid: tuple[int, int], rows_per_shard: int, attributes: dict[str, Any]
 ) -> None:
-    """Make an empty store for `rows` photographs, or leave as it is the one that an earlier attempt made.
+    """Make an empty store for `rows` photographs; of one that an earlier attempt made, the rows are kept.
 
     Args:
         grid: Hmax, Wmax.
@@ -52,26 +53,33 @@ def create_mask_store(
     """
     for leftover in path.rglob("*.partial"):
         leftover.unlink()  # of a killed writer: zarr writes aside, then renames
-    if all((path / name / "zarr.json").exists() for name in ("labels", *COLUMNS)):
-        return
-    group = zarr.create_group(store=str(path), attributes={"format": MASK_FORMAT, **attributes}, overwrite=True)
-    group.create_array(
-        "labels",
-        shape=(rows, *grid),
-        dtype="uint8",
-        chunks=(1, *grid),
-        shards=(rows_per_shard, *grid),
-        compressors=[ZstdCodec(level=3), Crc32cCodec()],
-        dimension_names=("photograph", "row", "column"),
-    )
-    for name, (columns, dtype) in COLUMNS.items():
+    with tempfile.TemporaryDirectory() as folder:
+        fresh = Path(folder) / path.name
+        group = zarr.create_group(store=str(fresh), attributes={"format": MASK_FORMAT, **attributes})
         group.create_array(
-            name,
-            shape=(rows, *columns),
-            dtype=dtype,
-            chunks=(rows_per_shard, *columns),
+            "labels",
+            shape=(rows, *grid),
+            dtype="uint8",
+            chunks=(1, *grid),
+            shards=(rows_per_shard, *grid),
             compressors=[ZstdCodec(level=3), Crc32cCodec()],
+            dimension_names=("photograph", "row", "column"),
         )
+        for name, (columns, dtype) in COLUMNS.items():
+            group.create_array(
+                name,
+                shape=(rows, *columns),
+                dtype=dtype,
+                chunks=(rows_per_shard, *columns),
+                compressors=[ZstdCodec(level=3), Crc32cCodec()],
+            )
+        # No checksum covers what describes the arrays: it is written again by every attempt.
+        for description in sorted(fresh.rglob("zarr.json")):
+            place = path / description.relative_to(fresh)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            aside = place.with_name(f"{place.name}.partial")
+            aside.write_bytes(description.read_bytes())
+            aside.replace(place)
 
 
 def write_shard(path: Path, first_row: int, shard: list[MaskRow]) -> None:

@@ -1,17 +1,22 @@
 """run.json: creating a run, opening it, and telling what another config would change."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
-from schemas.artifacts import Change, RunRecord, result_digest
+from schemas.artifacts import Change, RunRecord, refuse_other_format, result_digest
 from schemas.config import RunConfig
+from schemas.digests import digest_json
 from schemas.errors import RunError
 from schemas.loading import flatten
 from storage import layout
 from storage.provenance import now, user
 from storage.store import Store, open_store
+
+_CHECKS = "checks"
+"""Beside what run.json says: digests of it."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +51,7 @@ def find_run(url: str) -> Run | None:
         text = store.read(layout.RUN_RECORD)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    try:
-        return Run(store, RunRecord.model_validate_json(text))
-    except ValidationError as error:
-        detail = error.errors()[0]
-        place = ".".join(str(part) for part in detail["loc"])
-        raise RunError(
-            f"run {url}: {layout.RUN_RECORD} cannot be read ({place or 'it'}: {detail['msg']}); "
-            "it is damaged, edited by hand, or written by another version"
-        ) from error
+    return Run(store, _decode(url, text))
 
 
 def create_run(url: str, record: RunRecord) -> Run:
@@ -106,5 +103,50 @@ def config_digest(config: RunConfig) -> str:
     return result_digest(config)
 
 
+def check_placement(run: Run) -> str | None:
+    """Placement never changes a result, so an edited or damaged one does not keep a run from being opened: a line that
+    says so, None where it is as it was written.
+    """
+    checks = json.loads(run.store.read(layout.RUN_RECORD)).get(_CHECKS)
+    if checks is None or checks["placement"] == _check(run.record.model_dump(mode="json"))["placement"]:
+        return None
+    return f"{layout.RUN_RECORD}: config.placement is not what was written: damaged, or edited by hand"
+
+
 def _encode(record: RunRecord) -> bytes:
-    return (record.model_dump_json(indent=1) + "\n").encode()
+    tree = record.model_dump(mode="json")
+    return (json.dumps(tree | {_CHECKS: _check(tree)}, indent=1) + "\n").encode()
+
+
+def _decode(url: str, text: bytes) -> RunRecord:
+    """run.json, held against its digests where it has them: those of the first versions have none."""
+    place = f"run {url}: {layout.RUN_RECORD}"
+    try:
+        tree = json.loads(text)
+        checks = tree.pop(_CHECKS, None) if isinstance(tree, dict) else None
+        if checks is not None and checks["record"] != _check(tree)["record"]:
+            raise ValueError("its digest does not match what it says")
+        refuse_other_format(tree, where=place)
+        return RunRecord.model_validate(tree)
+    except RunError:
+        raise
+    except ValidationError as error:
+        detail = error.errors()[0]
+        reason = f"{'.'.join(str(part) for part in detail['loc']) or 'it'}: {detail['msg']}"
+        raise _damaged(place, reason) from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _damaged(place, f"it: {error}") from error
+
+
+def _damaged(place: str, reason: str) -> RunError:
+    return RunError(
+        f"{place} cannot be read ({reason}); it is damaged, edited by hand, or written by another version: move it "
+        "away and give the run's own `cyborgs run` command again, what is done is found again"
+    )
+
+
+def _check(tree: dict[str, Any]) -> dict[str, str]:
+    """Digests of what a record says: of all but placement, and of that."""
+    config = dict(tree["config"])
+    placement = config.pop("placement", None)
+    return {"record": digest_json(tree | {"config": config}), "placement": digest_json(placement)}

@@ -45,6 +45,9 @@ class Store(ABC):
     def folder(self, path: str) -> Path:
         """A local folder in which the files of `path` are made; on a local store it is that folder."""
 
+    def sweep(self, path: str) -> None:  # noqa: B027
+        """Remove what killed writers left half-written below a folder; nothing where a backend leaves no such thing."""
+
     @abstractmethod
     def publish(self, path: str) -> None:
         """Make what was written in `folder(path)` durable and visible to all."""

@@ -3,15 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pydantic import ValidationError
-
-from schemas.artifacts import Manifest
 from schemas.digests import digest_bytes
 from schemas.errors import DamagedArtifactError
 from schemas.plan import step_name
 from storage import layout
+from storage.artifacts import decode_manifest
 from storage.masks import read_rows
-from storage.run import Run
+from storage.page import unmark
+from storage.run import Run, check_placement
 
 
 @dataclass(frozen=True)
@@ -26,12 +25,23 @@ class Finding:
     bytes: int
     damage: tuple[str, ...]
     """One line for each fault; none when it is whole."""
+    harmless: tuple[str, ...] = ()
+    """Faults in what is only told: they cost nobody the artifact."""
 
 
 def verify_run(run: Run) -> Iterator[Finding]:
     """Read all that is committed, of earlier settings too. The manifest of a damaged artifact is taken back, so that
-    its step is pending and the next `cyborgs run` makes it again.
+    its step is pending and the next `cyborgs run` makes it again; a damaged report is removed and drawn again.
+
+    Raises:
+        RunError: another version wrote a manifest, in a format that this one does not know.
     """
+    told = check_placement(run)
+    if told is not None:
+        yield Finding(layout.RUN_RECORD, "", 1, 0, (), (told,))
+    if run.store.size(layout.REPORT) is not None and unmark(run.store.read(layout.REPORT)) is None:
+        run.store.delete(layout.REPORT)
+        yield Finding("report", layout.REPORT, 1, 0, (), ("its content has changed; it will be drawn again",))
     suffix = f"/{layout.MANIFEST}"
     for path in run.store.list(""):
         if path.endswith(suffix):
@@ -43,9 +53,9 @@ def verify_run(run: Run) -> Iterator[Finding]:
 
 def _verify(run: Run, folder: str) -> Finding:
     try:
-        manifest = Manifest.model_validate_json(run.store.read(f"{folder}/{layout.MANIFEST}"))
-    except ValidationError as error:
-        return Finding(folder, folder, 0, 0, (f"{layout.MANIFEST}: {error.errors()[0]['msg']}",))
+        manifest = decode_manifest(run.store.read(f"{folder}/{layout.MANIFEST}"), where=layout.MANIFEST)
+    except DamagedArtifactError as error:
+        return Finding(folder, folder, 0, 0, (str(error),))
     damage = []
     if manifest.key != folder.rsplit("/", 1)[-1]:
         damage.append(f"{layout.MANIFEST}: belongs to another artifact ({manifest.key})")
@@ -62,7 +72,9 @@ def _verify(run: Run, folder: str) -> Finding:
     if damage and any(entry.path.startswith(f"{layout.MASKS}/") for entry in manifest.files):
         damage += _damaged_rows(run, folder)
     name = step_name(manifest.stage, manifest.cycle)
-    return Finding(name, folder, len(manifest.files), sum(entry.bytes for entry in manifest.files), tuple(damage))
+    harmless = () if manifest.is_whole else (f"{layout.MANIFEST}: its provenance is not what was written",)
+    size = sum(entry.bytes for entry in manifest.files)
+    return Finding(name, folder, len(manifest.files), size, tuple(damage), harmless)
 
 
 def _damaged_rows(run: Run, folder: str) -> list[str]:

@@ -1,0 +1,72 @@
+"""A temporary folder of a stage's own: what a killed process leaves in it is swept by the next one.
+
+Libraries put sockets, pipes and logs into the machine's temporary folder, and clean up at an exit that SIGKILL skips.
+"""
+
+import atexit
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from storage.provenance import user
+
+_PREFIX = "cyborgs-"
+_held: list[int] = []
+"""The lock of this process' folder. Children inherit it where they are given it, so the folder lasts as they do."""
+
+
+def own_temporary_folder() -> Path:
+    """Let this process' temporary files go to a folder that is removed with it; made once."""
+    if not _held:
+        sweep()
+        # What torch compiled stays for the next stage.
+        compiled = Path(tempfile.gettempdir()) / f"torchinductor_{user()}"
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(compiled))
+        folder, lock = _make()
+        _held.append(lock)
+        tempfile.tempdir = str(folder)
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(tempfile.gettempdir())
+
+
+def sweep() -> None:
+    """Remove the folders of processes that are gone."""
+    with contextlib.suppress(OSError):
+        for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+            lock = _lock(folder)
+            if lock is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(lock)
+
+
+def lock_of_folder() -> int:
+    """The descriptor to hand to children that use the folder too."""
+    return _held[0]
+
+
+def _make() -> tuple[Path, int]:
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        # Somebody who sweeps may have come between the two.
+        lock = _lock(folder)
+        if lock is not None and folder.exists():
+            return folder, lock
+        if lock is not None:
+            os.close(lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """Hold a folder; None where another process does, or may not."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor

@@ -1,0 +1,122 @@
+"""What a run on storage shows from outside: the stage under way, how far it was, what was saved, what was left over."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas.plan import Step
+from stages.metrics_log import read_metrics
+from storage import layout
+from storage.artifacts import Standing, Standings
+from storage.run import Run, find_run
+from tests.chaos.subject import PHOTOGRAPHS, SAVE_SECONDS, Subject
+
+STEPS_PER_EPOCH = PHOTOGRAPHS // 4
+
+
+def open_subject(subject: Subject) -> Run | None:
+    """The run, None before it was made."""
+    return find_run(str(subject.url))
+
+
+def under_way(run: Run) -> Standing | None:
+    """The step whose lease is held just now."""
+    for found in Standings(run).all():
+        if found.state != "done":
+            return found if found.folder and is_held(run, found.folder) else None
+    return None
+
+
+def is_held(run: Run, folder: str) -> bool:
+    """Whether somebody computes the artifact of that folder."""
+    return run.store.holder(f"{folder}/{layout.LEASE}") is not None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training was, as its log says, and the step of its last save."""
+
+    found: Standing
+    reached: int
+    saved: int
+    seconds: tuple[float, ...]
+    """Of each logged step after the save."""
+
+    @property
+    def lost(self) -> float:
+        """Seconds of work that have to be done again."""
+        return sum(self.seconds)
+
+    @property
+    def within_one_interval(self) -> bool:
+        """A save is due after the first step that ends later than the interval. The first step after a save is logged
+        with the time of the save, and the last may have ended just before its own save.
+        """
+        return sum(self.seconds[1:-1]) <= SAVE_SECONDS
+
+
+def progress(run: Run, found: Standing) -> Progress | None:
+    """Of a training that was killed; None of other stages."""
+    if found.step.stage not in ("warm-up", "train") or found.key is None:
+        return None
+    first = found.step.first_epoch * STEPS_PER_EPOCH
+    state = run.store.root / found.folder / layout.PARTIAL / "state"  # type: ignore[attr-defined]
+    saved = _saved_step(state) if state.exists() else first
+    logs = sorted((run.store.root / layout.log_folder(found.step)).glob(f"{found.key}-*.jsonl"))  # type: ignore[attr-defined]
+    lines = _lines(logs[-1]) if logs else []
+    after = [line for line in lines if line["step"] > saved]
+    reached = max((line["step"] for line in lines), default=saved)
+    return Progress(found, max(reached, saved), saved, tuple(4 / line["images_per_second"] for line in after))
+
+
+def _saved_step(state: Path) -> int:
+    with state.open("rb") as file:
+        start = file.read(1 << 16)
+    at = start.index(b'\\"step\\":') + len(b'\\"step\\":')
+    return int(start[at : at + 12].split(b"}")[0].split(b",")[0])
+
+
+def _lines(log: Path) -> list[dict[str, float]]:
+    lines = []
+    for line in log.read_text().splitlines():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return lines
+
+
+def finished_shards(run: Run, found: Standing) -> dict[Path, int]:
+    """Shards of masks that are marked as done, with the time at which each was written."""
+    if found.step.stage != "bootstrap-masks" or found.folder is None:
+        return {}
+    folder = run.store.root / found.folder  # type: ignore[attr-defined]
+    shards = {}
+    for marker in (folder / layout.PARTIAL).glob("shard-[0-9]*"):
+        number = int(marker.name.split("-")[1]) // 16
+        file = folder / layout.MASKS / "labels" / "c" / str(number) / "0" / "0"
+        if file.exists():
+            shards[file] = file.stat().st_mtime_ns
+    return shards
+
+
+def leftovers(subject: Subject) -> list[str]:
+    """Files and folders that a finished run has no use for."""
+    left = []
+    for path in subject.url.rglob("*"):
+        name = path.name
+        if name in (layout.PARTIAL, layout.LEASE, "heartbeat.json") or ".partial" in name:
+            left.append(str(path.relative_to(subject.folder)))
+    for folder in (subject.cache, subject.temporary):
+        # torchrun's agent makes a folder for its logs, torch one for what it compiles, and they leave them.
+        left += [
+            str(path.relative_to(subject.folder))
+            for path in folder.rglob("*")
+            if not path.relative_to(folder).parts[0].startswith("torch") and path != subject.cache / "masks"
+        ]
+    return left
+
+
+def logged_steps(run: Run, step: Step, key: str) -> list[int]:
+    """Steps of the metrics log as it is read back."""
+    return [int(line["step"]) for line in read_metrics(run, step, key)]

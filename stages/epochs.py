@@ -127,6 +127,7 @@ class _Record:
         minutes = (time.monotonic() - self._saved) / 60
         if stopping or minutes >= self._context.config.placement.checkpoint_every_minutes:
             _check_finite(self._context, _numbers(taken), self._pretraining.step)
+            self._log.flush()
             _save(self._context, self._pretraining)
             self._saved = time.monotonic()
 

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from schemas.artifacts import FileEntry, Manifest, Provenance
-from schemas.digests import digest_bytes, digest_json
+from schemas.digests import digest_json
 from schemas.errors import DamagedArtifactError, RunError
 from schemas.plan import Step, artifact_key, find_step, ingredients, plan
 from schemas.stages import StageName
@@ -87,8 +87,9 @@ def _read_manifest(run: Run, folder: str, key: str) -> tuple[Manifest | None, st
         return None, f"{path} is damaged: {error.errors()[0]['msg']}"
     if manifest.key != key:
         return None, f"{path} belongs to another artifact ({manifest.key})"
+    sizes = run.store.sizes(folder)
     for entry in manifest.files:
-        if run.store.size(f"{folder}/{entry.path}") != entry.bytes:
+        if sizes.get(f"{folder}/{entry.path}") != entry.bytes:
             return None, f"{folder}/{entry.path} is missing or cut short"
     return manifest, None
 
@@ -121,13 +122,10 @@ def load_artifact(run: Run, found: Standing) -> Artifact:
     """
     if found.manifest is None or found.folder is None:
         raise RunError(f"{found.step.name} of {run.store.url} is not done: `cyborgs run` makes it first")
+    stands = run.store.digests(found.folder)
     for entry in found.manifest.files:
         path = f"{found.folder}/{entry.path}"
-        try:
-            whole = digest_bytes(run.store.read(path)) == entry.digest
-        except FileNotFoundError:
-            whole = False
-        if not whole:
+        if stands.get(path) != (entry.bytes, entry.digest):
             # The manifest alone: what else stands there is made again over it, or is somebody's work just now.
             run.store.delete(f"{found.folder}/{layout.MANIFEST}")
             raise DamagedArtifactError(
@@ -179,11 +177,10 @@ def commit_artifact(
     folder = layout.artifact_folder(step, key)
     run.store.publish(folder)
     entries = []
-    for path in run.store.list(folder):
+    for path, (size, digest) in run.store.digests(folder).items():
         name = path.removeprefix(f"{folder}/")
         if name not in (layout.MANIFEST, layout.LEASE) and not name.startswith(f"{layout.PARTIAL}/"):
-            data = run.store.read(path)
-            entries.append(FileEntry(path=name, bytes=len(data), digest=digest_bytes(data)))
+            entries.append(FileEntry(path=name, bytes=size, digest=digest))
     manifest = Manifest.seal(
         stage=step.stage,
         cycle=step.cycle,

@@ -63,9 +63,8 @@ class S3Store(Store):
 
     def digests(self, folder: str) -> dict[str, tuple[int, str]]:
         found = self._objects(folder)
-        # What this process has written or read is known by its etag, and not read again.
-        unknown = [path for path, each in found.items() if not self._knows(path, each.etag)]
-        _at_once(self.read, unknown)
+        # What this process has written or read is known by its etag. The rest is read, and most likely used next.
+        _at_once(self._copy, [(path, each) for path, each in found.items() if not self._knows(path, each.etag)])
         return {path: (self._known[path].bytes, self._known[path].digest) for path in sorted(found)}
 
     def appender(self, path: str) -> Appender:
@@ -116,6 +115,9 @@ class S3Store(Store):
 
     def point(self, path: str, target: str) -> None:
         """S3 has no links: `cyborgs masks path` tells where today's masks are."""
+
+    def unpoint(self, path: str) -> None:
+        """Nothing to do: `point` makes nothing."""
 
     def lease(
         self,

@@ -35,7 +35,7 @@ def fork(url: str, new: str, assignments: list[str]) -> list[Verdict]:
         found = Standings(target).of(step)  # anew each time: the content of one copy leads to the key of the next
         if found.key is None or found.folder is None or found.state == "done":
             continue
-        manifest, _ = read_manifest(source, found.folder, found.key)
+        manifest = read_manifest(source, found.folder, found.key).manifest
         if manifest is not None:
             _copy(source, target, found.folder, manifest)
     return compare(source, target)

@@ -40,6 +40,10 @@ class RunError(CyborgsError, RuntimeError):
     """The run on storage is not in the state that was asked for."""
 
 
+class UnreachableError(RunError, OSError):
+    """Storage does not answer, or refuses: what stands there is not known."""
+
+
 class DamagedArtifactError(RunError, OSError):
     """A file of a committed artifact is missing or not what its manifest says."""
 

@@ -64,16 +64,17 @@ def bootstrap_masks(context: Context) -> Outcome | None:
         if not team.leads:
             return None
         _wait_for_others(context, [rows for rows in pending if rows not in mine], progress)
-    return _summarise(context, path)
+    return _summarise(context, context.workspace(layout.MASKS))  # with what the others have made
 
 
 def _open_store(context: Context, photographs: list[Photograph]) -> Path:
     """The store, ready to be written to: made by the process that leads, before any other looks for it."""
     if not context.team.leads:
         context.team.hear(_CREATED, check=context.stop.check)
-        return context.run.store.fetch(f"{context.folder}/{layout.MASKS}")
-    path = context.workspace() / layout.MASKS
+        return context.workspace(layout.MASKS)
+    path = context.workspace(layout.MASKS)
     _create_store(context, path, photographs)
+    context.run.store.publish(f"{context.folder}/{layout.MASKS}")
     context.team.tell(_CREATED)
     return path
 

@@ -81,9 +81,9 @@ class Context:
         """The processes that share a step, connected."""
         return self.team.world(self.device)
 
-    def workspace(self) -> Path:
-        """Local folder in which the artifact is made."""
-        return self.run.store.folder(self.folder)
+    def workspace(self, name: str) -> Path:
+        """Local folder in which a folder of the artifact is made, or goes on being made."""
+        return self.run.store.folder(f"{self.folder}/{name}")
 
     def partial(self, name: str) -> str:
         """Path of a file of partial work, below the run."""

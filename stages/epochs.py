@@ -135,6 +135,7 @@ class _Record:
         if stopping or minutes >= self._context.config.placement.checkpoint_every_minutes:
             _check_finite(self._context, _numbers(taken), self._pretraining.step)
             position = {"step": self._pretraining.step, "kept": self._kept}
+            self._log.flush()
             self._context.save_partial(_STATE, encode_tensors(self._pretraining.tensors(), position))
             self._saved = time.monotonic()
 

@@ -53,7 +53,7 @@ def evaluate(context: Context) -> Outcome:
     metrics = {name: round(value, 6) for name, value in metrics.items()}
     text = json.dumps(metrics, indent=1)
     context.run.store.write(f"{context.folder}/{layout.METRICS}", text.encode())
-    _draw(context.workspace() / "figures", reader, masks[: config.evaluate.pictures])
+    _draw(context.workspace("figures"), reader, masks[: config.evaluate.pictures])
     shown = ("projection_std", "projection_rank", "regions_per_photograph", "mask_agreement")
     return Outcome(digest_json(metrics), {name: round(metrics[name], 4) for name in shown if name in metrics})
 

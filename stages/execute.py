@@ -101,7 +101,12 @@ def run_stage(request: StageRequest, team: Team = ALONE) -> StageResult:
     with (
         explained(run, step),
         stop_on_signals() as stop,
-        run.store.lease(lease, waiting=lambda holder: _say(f"{step.name}: waiting for {holder}"), check=stop.check),
+        run.store.lease(
+            lease,
+            waiting=lambda holder: _say(f"{step.name}: waiting for {holder}"),
+            check=stop.check,
+            lost=lambda: _give_way(step.name, stop),
+        ),
     ):
         standings = Standings(run)
         found = _locate(run, step.name, standings)
@@ -133,7 +138,7 @@ def _locate(run: Run, name: str, standings: Standings) -> Standing:
 def _work(run: Run, found: Standing, standings: Standings, stop: StopRequest, team: Team) -> None:
     assert found.folder is not None and found.key is not None
     step = found.step
-    run.store.folder(found.folder)  # sweeps what a killed attempt left half-written
+    run.store.sweep(found.folder)  # what a killed attempt left half-written
     team.tell(_WORK, found.key)
     log = MetricsLog(run, step, found.key)
     if found.state == "partial":
@@ -175,6 +180,11 @@ def _result(found: Standing, *, computed: bool) -> StageResult:
     if found.manifest is None or found.folder is None:
         raise RunError(f"{found.step.name}: {found.problem or 'its manifest is gone'}")
     return StageResult(name=found.step.name, path=found.folder, content=found.manifest.content, computed=computed)
+
+
+def _give_way(name: str, stop: StopRequest) -> None:
+    _say(f"{name}: another process has taken this work over while this one stood still: stopping here")
+    stop.ask()
 
 
 def _say(message: str) -> None:

@@ -1,10 +1,9 @@
-"""The metrics log: one JSON line per logged step, one file per attempt, read back as one series."""
+"""The metrics log: one JSON line per logged step, files of their own for each attempt, read back as one series."""
 
 import json
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from schemas.digests import digest_json
@@ -21,21 +20,21 @@ class MetricsLog:
 
     def __init__(self, run: Run, step: Step, key: str) -> None:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
-        folder = run.store.folder(layout.log_folder(step))
-        self._file = (folder / f"{key}-{stamp}-{os.getpid()}.jsonl").open("a", buffering=1)
+        self._lines = run.store.appender(f"{layout.log_folder(step)}/{key}-{stamp}-{os.getpid()}.jsonl")
 
     def write(self, step: int, values: Mapping[str, float | int]) -> None:
         """Log the values of a step."""
         rounded = {name: float(f"{value:.6g}") for name, value in values.items()}
         line = {"step": step, **rounded}
-        self._file.write(json.dumps(line | {_CHECK: _check(line)}) + "\n")
+        self._lines.write(json.dumps(line | {_CHECK: _check(line)}))
+
+    def flush(self) -> None:
+        """Let what was logged so far outlive this process: before a state is saved that goes on from here."""
+        self._lines.flush()
 
     def close(self) -> None:
         """End of the attempt; an attempt that logged nothing leaves no file."""
-        self._file.close()
-        path = Path(self._file.name)
-        if path.exists() and not path.stat().st_size:
-            path.unlink()
+        self._lines.close()
 
 
 def read_metrics(run: Run, step: Step, key: str) -> list[dict[str, Any]]:

@@ -3,12 +3,12 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import ValidationError
 
 from schemas.artifacts import FileEntry, Manifest, Provenance, refuse_other_format
-from schemas.digests import digest_bytes, digest_json
+from schemas.digests import digest_json
 from schemas.errors import DamagedArtifactError, RunError
 from schemas.plan import Step, artifact_key, find_step, ingredients, plan
 from schemas.stages import StageName
@@ -71,46 +71,49 @@ class Standings:
         parts = ingredients(self.run.config, step, inputs=contents, pins=self.run.record.pins)
         key = artifact_key(parts)
         folder = layout.artifact_folder(step, key)
-        manifest, problem = read_manifest(self.run, folder, key)
+        read = read_manifest(self.run, folder, key)
         state: State = "pending"
-        if manifest is not None:
+        if read.manifest is not None:
             state = "done"
         elif self.run.store.list(f"{folder}/{layout.PARTIAL}"):
             state = "partial"
-        thinned = manifest is not None and bool(thinned_files(self.run, folder))
-        return Standing(step, state, key, folder, manifest, problem, thinned)
+        return Standing(step, state, key, folder, *read)
 
 
-def thinned_files(run: Run, folder: str) -> list[str]:
-    """Files of an artifact that were let go by placement.keep_checkpoints (storage/retention.py)."""
-    path = f"{folder}/{layout.THINNED}"
-    if run.store.size(path) is None:
-        return []
-    try:
-        named = json.loads(run.store.read(path))
-    except ValueError:
-        return []
-    return [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+class Reading(NamedTuple):
+    """A manifest that counts, or why it does not."""
+
+    manifest: Manifest | None
+    problem: str | None = None
+    thinned: bool = False
 
 
-def read_manifest(run: Run, folder: str, key: str) -> tuple[Manifest | None, str | None]:
-    """The manifest of an artifact, whose files all have their sizes; else None, and why if one is there.
-
-    Files are not read here, nor expected where a note says that they were let go.
-    """
+def read_manifest(run: Run, folder: str, key: str) -> Reading:
+    """The manifest of an artifact, whose files all have their sizes; they are not read here."""
     path = f"{folder}/{layout.MANIFEST}"
     try:
         manifest = decode_manifest(run.store.read(path), where=f"{run.store.url}/{path}")
     except FileNotFoundError:
-        return None, None
+        return Reading(None)
     except DamagedArtifactError as error:
-        return None, str(error)
+        return Reading(None, str(error))
     if manifest.key != key:
-        return None, f"{path} belongs to another artifact ({manifest.key})"
-    wrong = [entry.path for entry in manifest.files if run.store.size(f"{folder}/{entry.path}") != entry.bytes]
-    if wrong and set(wrong) - set(thinned_files(run, folder)):
-        return None, f"{folder}/{wrong[0]} is missing or cut short"
-    return manifest, None
+        return Reading(None, f"{path} belongs to another artifact ({manifest.key})")
+    sizes = run.store.sizes(folder)
+    wrong = {entry.path for entry in manifest.files if sizes.get(f"{folder}/{entry.path}") != entry.bytes}
+    if wrong:
+        if not wrong <= let_go(run, folder):
+            return Reading(None, f"{folder}/{min(wrong)} is missing or cut short")
+        return Reading(manifest, thinned=True)
+    return Reading(manifest)
+
+
+def let_go(run: Run, folder: str) -> set[str]:
+    """Files of an artifact that were let go by placement.keep_checkpoints (storage/retention.py notes them)."""
+    try:
+        return set(json.loads(run.store.read(f"{folder}/{layout.THINNED}")))
+    except (FileNotFoundError, ValueError, TypeError):
+        return set()
 
 
 def decode_manifest(text: bytes, *, where: str) -> Manifest:
@@ -167,13 +170,10 @@ def load_artifact(run: Run, found: Standing) -> Artifact:
             f"{found.step.name} of {run.store.url}: its checkpoint was let go (placement.keep_checkpoints): "
             "`cyborgs run` makes it anew first"
         )
+    stands = run.store.digests(found.folder)
     for entry in found.manifest.files:
         path = f"{found.folder}/{entry.path}"
-        try:
-            whole = digest_bytes(run.store.read(path)) == entry.digest
-        except FileNotFoundError:
-            whole = False
-        if not whole:
+        if stands.get(path) != (entry.bytes, entry.digest):
             # The manifest alone: what else stands there is made again over it, or is somebody's work just now.
             run.store.delete(f"{found.folder}/{layout.MANIFEST}")
             raise DamagedArtifactError(
@@ -230,11 +230,10 @@ def commit_artifact(
     folder = layout.artifact_folder(step, key)
     run.store.publish(folder)
     entries = []
-    for path in run.store.list(folder):
+    for path, (size, digest) in run.store.digests(folder).items():
         name = path.removeprefix(f"{folder}/")
         if name not in (layout.MANIFEST, layout.LEASE, layout.THINNED) and not name.startswith(f"{layout.PARTIAL}/"):
-            data = run.store.read(path)
-            entries.append(FileEntry(path=name, bytes=len(data), digest=digest_bytes(data)))
+            entries.append(FileEntry(path=name, bytes=size, digest=digest))
     manifest = Manifest.seal(
         stage=step.stage,
         cycle=step.cycle,
@@ -248,7 +247,7 @@ def commit_artifact(
     path = f"{folder}/{layout.MANIFEST}"
     text = manifest.model_dump_json(indent=1).encode()
     if not run.store.create(path, text):
-        first, _ = read_manifest(run, folder, key)
+        first = read_manifest(run, folder, key).manifest
         if first is None:
             # What stands there is damaged: it is no artifact, so nothing is lost by replacing it.
             run.store.write(path, text)

@@ -138,7 +138,9 @@ class LocalStore(Store):
         *,
         waiting: Callable[[str], None] | None = None,
         check: Callable[[], None] | None = None,
+        lost: Callable[[], None] | None = None,
     ) -> Iterator[None]:
+        del lost  # the system keeps a lock for as long as its holder lives
         final = self._resolve(path)
         _make_folder(final.parent)
         told = False

@@ -7,7 +7,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Protocol
 
+from schemas.digests import digest_bytes
 from schemas.errors import RunError
 
 
@@ -37,15 +39,28 @@ class Store(ABC):
     def list(self, folder: str) -> list[str]:
         """All files below a folder, sorted, relative to the root; leftovers of killed writers excluded."""
 
+    def sizes(self, folder: str) -> dict[str, int]:
+        """All files below a folder with their bytes, as `list` names them."""
+        return {path: size for path in self.list(folder) if (size := self.size(path)) is not None}
+
+    def digests(self, folder: str) -> dict[str, tuple[int, str]]:
+        """All files below a folder with bytes and digest, as they stand now."""
+        return {path: (len(data), digest_bytes(data)) for path in self.list(folder) for data in (self.read(path),)}
+
+    def appender(self, path: str) -> "Appender":
+        """Write a log, a line at a time; a log that got no line leaves no file."""
+        return FileAppender(self.folder(path.rpartition("/")[0]) / path.rpartition("/")[2])
+
     @abstractmethod
     def delete(self, path: str) -> None:
         """Remove a file or a folder with all that is in it; no error where there is none."""
 
     @abstractmethod
     def folder(self, path: str) -> Path:
-        """A local folder in which the files of `path` are made; on a local store it is that folder."""
+        """A local folder with the files of `path`, in which others are made; on a local store it is that folder."""
 
-    def sweep(self, path: str) -> None:  # noqa: B027
+    @abstractmethod
+    def sweep(self, path: str) -> None:
         """Remove what killed writers left half-written below a folder; nothing where a backend leaves no such thing."""
 
     @abstractmethod
@@ -75,16 +90,52 @@ class Store(ABC):
         *,
         waiting: Callable[[str], None] | None = None,
         check: Callable[[], None] | None = None,
+        lost: Callable[[], None] | None = None,
     ) -> AbstractContextManager[None]:
         """Hold `path` alone. While another holds it, wait, telling `waiting` once who does.
 
-        `check` is called again and again while waiting, and ends it by raising.
+        `check` is called again and again while waiting, and ends it by raising. `lost` is called, from another thread,
+        when somebody takes the lease over because this process stood still for long.
         It saves work only: what stands under a key is deterministic and manifests are create-only.
         """
 
     @abstractmethod
     def holder(self, path: str) -> str | None:
         """Who holds that lease now, as far as can be seen; None when nobody does."""
+
+
+class Appender(Protocol):
+    """A file that grows by whole lines."""
+
+    def write(self, line: str) -> None:
+        """Add a line, given without its end."""
+
+    def flush(self) -> None:
+        """Let all lines so far outlive this process."""
+
+    def close(self) -> None:
+        """No more lines."""
+
+
+class FileAppender:
+    """On a disk: each line is written at once, so a killed process leaves at most one cut line, the last."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._file = path, path.open("a", buffering=1)
+
+    def write(self, line: str) -> None:
+        """Add a line."""
+        self._file.write(line + "\n")
+
+    def flush(self) -> None:
+        """The system has every line already."""
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file, and remove it where it is empty."""
+        self._file.close()
+        if self._path.exists() and not self._path.stat().st_size:
+            self._path.unlink()
 
 
 def open_store(url: str) -> Store:
@@ -100,4 +151,12 @@ def open_store(url: str) -> Store:
         return LocalStore(Path(url))
     if scheme == "file":
         return LocalStore(Path(rest))
-    raise RunError(f"run {url}: {scheme}:// is not supported; use a folder, such as runs/{Path(rest).name}")
+    if scheme == "s3":
+        try:
+            from storage.s3 import S3Store
+        except ImportError as error:
+            raise RunError("a run on s3:// needs s3fs, which is not installed: pip install s3fs") from error
+        return S3Store(url)
+    raise RunError(
+        f"run {url}: {scheme}:// is not supported; use a folder, such as runs/{Path(rest).name}, or s3://BUCKET/FOLDER"
+    )

@@ -7,7 +7,7 @@ from schemas.digests import digest_bytes
 from schemas.errors import DamagedArtifactError
 from schemas.plan import step_name
 from storage import layout
-from storage.artifacts import decode_manifest
+from storage.artifacts import decode_manifest, let_go
 from storage.masks import read_rows
 from storage.page import unmark
 from storage.run import Run, check_placement
@@ -59,7 +59,10 @@ def _verify(run: Run, folder: str) -> Finding:
     damage = []
     if manifest.key != folder.rsplit("/", 1)[-1]:
         damage.append(f"{layout.MANIFEST}: belongs to another artifact ({manifest.key})")
+    gone = let_go(run, folder)
     for entry in manifest.files:
+        if entry.path in gone and run.store.size(f"{folder}/{entry.path}") is None:
+            continue
         try:
             data = run.store.read(f"{folder}/{entry.path}")
         except FileNotFoundError:

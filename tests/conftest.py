@@ -1,11 +1,15 @@
 """Photographs and a config small enough to run every stage in seconds; caches of the tests' own."""
 
 import os
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.object_server import ENVIRONMENT, ObjectServer
 
 TINY = """
 network: {architecture: resnet18, region_grid: 4, projector_hidden: 32, projection_dim: 16}
@@ -40,6 +44,24 @@ def tiny_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("config") / "tiny.yaml"
     path.write_text(TINY)
     return path
+
+
+@pytest.fixture(scope="session")
+def object_server() -> Iterator[ObjectServer]:
+    """An S3 server of this session."""
+    server = ObjectServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def bucket(object_server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A new bucket on it; the environment leads there."""
+    for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": object_server.url}.items():
+        monkeypatch.setenv(name, value)
+    name = f"bucket-{uuid.uuid4().hex[:12]}"
+    object_server.make_bucket(name)
+    return name
 
 
 def draw_scenes(folder: Path, count: int) -> Path:

@@ -1,0 +1,307 @@
+"""Requests to S3, or to a server that speaks its language: made through s3fs, repeated with growing pauses while the
+server is away or overloaded, and given up with one line that says what did not answer.
+
+Credentials, endpoint and region come from the environment alone, as botocore and fsspec read them.
+"""
+
+import asyncio
+import errno
+import os
+import random
+import re
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    SSLError,
+)
+from botocore.parsers import ResponseParserError
+from fsspec.asyn import sync
+from s3fs import S3FileSystem
+
+from schemas.errors import RunError, UnreachableError
+
+GIVE_UP_SECONDS = 180.0
+"""How long one request is repeated."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 8.0
+_QUIET_SECONDS = 4.0
+"""An outage shorter than this is nobody's concern."""
+_SLOWEST_BYTES_PER_SECOND = 250_000
+_LEAST_SECONDS = 60
+_KEYS_PER_DELETE = 1000
+_TRANSIENT = (
+    ConnectionError,
+    HTTPClientError,
+    ResponseParserError,
+    aiohttp.ClientError,
+    asyncio.TimeoutError,
+    TimeoutError,
+)
+_TRANSIENT_CODES = frozenset(
+    {
+        "BadDigest",
+        "ConditionalRequestConflict",
+        "IncompleteBody",
+        "OperationAborted",
+        "RequestTimeout",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "XAmzContentSHA256Mismatch",
+    }
+)
+_CREDENTIAL_CODES = frozenset(
+    {"ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch", "TokenRefreshRequired"}
+)
+_CREDENTIALS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+
+_opened: dict[int, S3FileSystem] = {}
+"""One for each process: a forked child must not touch its parent's, nor collect it."""
+
+
+class PreconditionFailedError(OSError):
+    """A conditional write found another object than it was made for."""
+
+
+@dataclass(frozen=True)
+class Object:
+    """What a listing says of an object."""
+
+    key: str
+    bytes: int
+    etag: str
+    """Changes with the content."""
+
+
+def split_url(url: str) -> tuple[str, str]:
+    """Bucket and prefix, without slashes around it, of `s3://bucket/prefix`.
+
+    Raises:
+        RunError: the URL holds credentials, which would end up in files and logs, or names no bucket.
+    """
+    bucket, _, prefix = url.removeprefix("s3://").partition("/")
+    if "@" in bucket or (":" in bucket and not bucket.startswith("arn:")):
+        raise RunError(f"s3://…@{bucket.rpartition('@')[2]}: credentials do not belong into a URL: set {_CREDENTIALS}")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]", bucket):
+        raise RunError(f"{url}: {bucket!r} is no name of a bucket; write s3://BUCKET/FOLDER")
+    parts = [part for part in prefix.split("/") if part]
+    if ".." in parts or "." in parts:
+        raise RunError(f"{url}: {'..' if '..' in parts else '.'} has no meaning on S3; write the folder out")
+    return bucket, "/".join(parts)
+
+
+class Bucket:
+    """A bucket, with the requests that are needed of it. Holds no connection: each process opens its own."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def get(self, key: str) -> tuple[bytes, str]:
+        """Content and etag. Raises FileNotFoundError."""
+        response = self._request("get_object", key)
+        return response["Body"], response["ETag"]
+
+    def put(self, key: str, data: bytes, *, only_new: bool = False, only_over: str | None = None) -> str:
+        """Write an object, in one request; returns its etag.
+
+        Args:
+            only_new: where none stands.
+            only_over: where the object with that etag stands.
+
+        Raises:
+            PreconditionFailedError: another one stands there, or none where one was expected.
+        """
+        conditions: dict[str, str] = {}
+        if only_new:
+            conditions["IfNoneMatch"] = "*"
+        if only_over is not None:
+            conditions["IfMatch"] = only_over
+        try:
+            return str(self._request("put_object", key, Body=data, **conditions)["ETag"])
+        except FileNotFoundError:
+            raise PreconditionFailedError(errno.ENOENT, os.strerror(errno.ENOENT), key) from None
+        except _NotImplementedByServerError:
+            if not conditions:
+                raise
+            return self.put(key, data)
+
+    def head(self, key: str) -> Object | None:
+        """Size and etag, None where there is no such object."""
+        try:
+            response = self._request("head_object", key)
+        except FileNotFoundError:
+            return None
+        return Object(key, int(response["ContentLength"]), response["ETag"])
+
+    def list(self, prefix: str, *, at_most: int | None = None) -> Iterator[Object]:
+        """All objects whose key begins so, by key, 1000 a request; the server is asked each time."""
+        more: dict[str, Any] = {} if at_most is None else {"MaxKeys": at_most}
+        while True:
+            page = self._request("list_objects_v2", None, Prefix=prefix, **more)
+            for entry in page.get("Contents", ()):
+                yield Object(entry["Key"], int(entry["Size"]), entry["ETag"])
+            if at_most is not None or not page.get("IsTruncated"):
+                return
+            more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove objects; those that are gone already are no error."""
+        left = list(keys)
+        for first in range(0, len(left), _KEYS_PER_DELETE):
+            batch = [{"Key": key} for key in left[first : first + _KEYS_PER_DELETE]]
+            answer = self._request("delete_objects", None, Delete={"Objects": batch, "Quiet": True})
+            for failed in answer.get("Errors", ()):
+                # One at a time: each then is repeated, or refused with its own line.
+                self._request("delete_object", failed["Key"])
+
+    def _request(self, operation: str, key: str | None, **given: Any) -> dict[str, Any]:
+        place = f"s3://{self.name}" + (f"/{key}" if key else "")
+        arguments = given | {"Bucket": self.name} | ({} if key is None else {"Key": key})
+        pause, started = _FIRST_PAUSE, time.monotonic()
+        while True:
+            try:
+                response = _send(operation, arguments)
+            except _TRANSIENT as error:
+                if isinstance(error, SSLError):
+                    raise UnreachableError(f"{place}: {_one_line(error)}; see AWS_ENDPOINT_URL") from error
+                reason = _one_line(error)
+            except ClientError as error:
+                reason = _transient_reason(error)
+                if not reason:
+                    raise _explain(error, place, self.name) from error
+            except (BotoCoreError, ValueError) as error:
+                raise _explain_local(error, place) from error
+            else:
+                _outage.over()
+                return response
+            waited = time.monotonic() - started
+            if waited > GIVE_UP_SECONDS:
+                raise UnreachableError(
+                    f"{place}: no answer for {waited:.0f} s ({reason}); what was saved is kept, "
+                    "the same command goes on from there"
+                )
+            _outage.goes_on(place, reason, waited)
+            time.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+class _Outage:
+    """Tells a person, once, that a server is away and that it is being waited for."""
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def goes_on(self, place: str, reason: str, seconds: float) -> None:
+        if seconds > _QUIET_SECONDS and not self._told:
+            self._told = True
+            print(
+                f"{place}: no answer ({reason}); trying again for {GIVE_UP_SECONDS / 60:g} min",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def over(self) -> None:
+        self._told = False
+
+
+_outage = _Outage()
+
+
+class _NotImplementedByServerError(UnreachableError):
+    """The server does not know what was asked of it."""
+
+
+def _file_system() -> S3FileSystem:
+    process = os.getpid()
+    if process not in _opened:
+        _opened[process] = S3FileSystem(
+            skip_instance_cache=True,
+            use_listings_cache=False,
+            # Repeated here alone, or the bounds of three layers would multiply.
+            config_kwargs={
+                "retries": {"total_max_attempts": 1, "mode": "standard"},
+                "connect_timeout": 10,
+                "read_timeout": _LEAST_SECONDS,
+                "max_pool_connections": 32,
+            },
+        )
+    return _opened[process]
+
+
+def _send(operation: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    files = _file_system()
+    # The server's silence is bounded by the client; this bounds a server that takes in nothing.
+    seconds = 2 * _LEAST_SECONDS + len(arguments.get("Body", b"")) / _SLOWEST_BYTES_PER_SECOND
+    timeout = None if operation == "get_object" else seconds
+    response: dict[str, Any] = sync(files.loop, _answer, files, operation, arguments, timeout=timeout)
+    return response
+
+
+async def _answer(files: S3FileSystem, operation: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    client = await files.set_session()
+    response: dict[str, Any] = await getattr(client, operation)(**arguments)
+    if operation == "get_object":
+        async with response["Body"] as body:
+            response["Body"] = await body.read()
+    return response
+
+
+def _transient_reason(error: ClientError) -> str:
+    """Why a request may be made again; empty where that would change nothing."""
+    code, status = error.response["Error"].get("Code", ""), _status(error)
+    if code in _TRANSIENT_CODES or status == 429 or (status >= 500 and status != 501):
+        return f"{status} {error.response['Error'].get('Message') or code}"
+    return ""
+
+
+def _status(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _explain(error: ClientError, place: str, bucket: str) -> Exception:
+    code, status = error.response["Error"].get("Code", ""), _status(error)
+    if code == "NoSuchBucket":
+        return UnreachableError(f"{place}: there is no bucket {bucket}: make it first, or see AWS_ENDPOINT_URL")
+    if status == 404:
+        return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), place)
+    if status == 412:
+        return PreconditionFailedError(errno.EEXIST, os.strerror(errno.EEXIST), place)
+    if status == 501:
+        return _NotImplementedByServerError(f"{place}: the server does not know this request: {_one_line(error)}")
+    if code in _CREDENTIAL_CODES:
+        return UnreachableError(f"{place}: the credentials are not accepted ({code}): set {_CREDENTIALS}")
+    if status == 403:
+        return UnreachableError(
+            f"{place}: access denied: the credentials need ListBucket on the bucket, and GetObject, PutObject and "
+            "DeleteObject below the run"
+        )
+    if status in (301, 307, 400) and (region := _region(error)):
+        return UnreachableError(f"{place}: the bucket is in another region: set AWS_DEFAULT_REGION={region}")
+    return UnreachableError(f"{place}: {_one_line(error)}")
+
+
+def _region(error: ClientError) -> str:
+    headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return str(error.response["Error"].get("Region") or headers.get("x-amz-bucket-region") or "")
+
+
+def _explain_local(error: Exception, place: str) -> UnreachableError:
+    """Faults that are found before anything is sent."""
+    if isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError):
+        return UnreachableError(f"{place}: {_one_line(error)}: set {_CREDENTIALS}; AWS_ENDPOINT_URL for other servers")
+    return UnreachableError(f"{place}: {_one_line(error)}; see AWS_ENDPOINT_URL and AWS_PROFILE")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -12,6 +12,7 @@ from typer.exceptions import TyperException
 from cli.arguments import RunArgument, SetOption
 from cli.measure import compare, evaluate
 from cli.pictures import masks_app
+from cli.take_home import doctor, export
 from schemas.errors import DEBUG, EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, CyborgsError, StageFailedError
 from schemas.stages import STAGE_NAMES, StageRequest
 
@@ -23,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(masks_app, name="masks")
-for command in (evaluate, compare):
+for command in (evaluate, compare, export, doctor):
     app.command()(command)
 
 ConfigArgument = Annotated[str, typer.Argument(help="a name under configs/ (demo, small, coco) or a YAML file")]

@@ -33,6 +33,8 @@ class ProtocolSettings(Settings):
     """Photographs of each split that take part, the first by name; left out: all."""
     device: str = "auto"
     """"auto", "cpu", "cuda" or "cuda:1"."""
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """Threads on a processor; left out: one per core, which is slow where others use the cores too."""
 
 
 class MaskQualitySettings(ProtocolSettings):

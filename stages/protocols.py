@@ -24,7 +24,7 @@ from schemas.protocols import (
     mask_layer,
 )
 from schemas.results import Encoder, ProtocolResult, UsedData
-from stages.device import choose_device
+from stages.device import choose_device, limited_threads
 from stages.readers.coco_objects import CocoSplit, Objects, coco_objects
 from stages.readers.image_folder import image_folder
 from stages.readers.label_maps import bsds, label_maps
@@ -91,7 +91,8 @@ def evaluate_protocol(
         + (f"; left out {_few(used.left_out)}" if used.left_out else "")
     )
     loaded.backbone.to(choose_device(settings.device))
-    measured = _MEASURE[name](loaded, root, settings)
+    with limited_threads(settings.threads):
+        measured = _MEASURE[name](loaded, root, settings)
     if backbone_digest(loaded.backbone) != used.digest:
         raise BackboneChangedError(f"{name}: the backbone is not what was loaded: its figures mean nothing")
     left_out: dict[str, int] = {}
@@ -104,7 +105,7 @@ def evaluate_protocol(
     seeds = {"protocol": settings.seed} | ({"weights": used.seed} if used.seed is not None else {})
     return ProtocolResult(
         protocol=name,
-        settings=settings.model_dump(mode="json", exclude={"device", "architecture", "seed"}),
+        settings=settings.model_dump(mode="json", exclude={"device", "threads", "architecture", "seed"}),
         smoke=smoke,
         weights=used,
         data=UsedData(

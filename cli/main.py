@@ -9,6 +9,10 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
+from cli.arguments import RunArgument, SetOption
+from cli.measure import compare, evaluate
+from cli.pictures import masks_app
+from cli.take_home import doctor, export
 from schemas.errors import DEBUG, EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, CyborgsError, StageFailedError
 from schemas.stages import STAGE_NAMES, StageRequest
 
@@ -19,14 +23,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-masks_app = typer.Typer(help="Masks of a cycle.", no_args_is_help=True)
 app.add_typer(masks_app, name="masks")
+for command in (evaluate, compare, export, doctor):
+    app.command()(command)
 
 ConfigArgument = Annotated[str, typer.Argument(help="a name under configs/ (demo, small, coco) or a YAML file")]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="A.B=C", help="change a setting; may be given several times")
-]
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="path or URL of the run")]
 RunOption = Annotated[str, typer.Option("--run", metavar="URL", help="path or URL of the run")]
 
 _SEVERAL = ("--data", "--set")
@@ -176,24 +177,6 @@ def serve(
     from flows.serving import serve as serve_deployments
 
     serve_deployments(port=port, limit=limit)
-
-
-@masks_app.command("path")
-def masks_path(
-    run: RunArgument,
-    cycle: Annotated[int, typer.Option("--cycle", min=0, help="which cycle")],
-) -> None:
-    """Print where the mask store of a cycle is, for `zarr.open`."""
-    from schemas.errors import RunError
-    from storage import layout
-    from storage.artifacts import standing
-    from storage.run import open_run
-
-    opened = open_run(run)
-    found = standing(opened, "bootstrap-masks", cycle)
-    if found.state != "done":
-        raise RunError(f"bootstrap-masks cycle {cycle} of {run} is {found.state}: `cyborgs status {run}` shows all")
-    typer.echo(f"{opened.store.url}/{found.folder}/{layout.MASKS}")
 
 
 def expand_options(arguments: Sequence[str]) -> list[str]:

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from schemas.config import RunConfig
 from schemas.errors import ConfigError
 
+AnySettings = TypeVar("AnySettings", bound=BaseModel)
 CONFIG_FOLDER = Path(__file__).resolve().parent.parent / "configs"
 
 
@@ -39,17 +40,8 @@ def load_config(name: str, assignments: Iterable[str] = ()) -> RunConfig:
         ConfigError: the file does not exist or is not YAML, a key is unknown, a value is out of range or at
             odds with another; one line per mistake.
     """
-    path = find_config(name)
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config {path}: not readable as YAML: {' '.join(str(error).split())}") from error
-    if tree is None:
-        tree = {}
-    if not isinstance(tree, dict):
-        raise ConfigError(f"config {path}: expected settings such as `seed: 0`, found {type(tree).__name__}")
-    for assignment in assignments:
-        _assign(tree, assignment)
+    tree = read_tree(find_config(name))
+    lay_over(tree, assignments)
     return parse_config(tree, where=f"config {name}")
 
 
@@ -60,18 +52,57 @@ def change_config(config: RunConfig, assignments: Iterable[str]) -> RunConfig:
         ConfigError: as `load_config`.
     """
     tree = config.model_dump(mode="json")
-    for assignment in assignments:
-        _assign(tree, assignment)
+    lay_over(tree, assignments)
     return parse_config(tree, where="the run's config")
 
 
 def parse_config(tree: Mapping[str, Any], *, where: str) -> RunConfig:
     """Validate a tree of settings; `where` opens each message."""
+    return parse_settings(RunConfig, tree, where=where, hint="`cyborgs plan CONFIG --settings`")
+
+
+def parse_settings(model: type[AnySettings], tree: Mapping[str, Any], *, where: str, hint: str) -> AnySettings:
+    """Validate a tree of settings of any kind.
+
+    Args:
+        where: opens each message.
+        hint: what lists the settings that there are.
+
+    Raises:
+        ConfigError: one line per mistake.
+    """
     try:
-        return RunConfig.model_validate(tree)
+        return model.model_validate(tree)
     except ValidationError as error:
-        lines = dict.fromkeys(f"{where}: {_explain(detail)}" for detail in error.errors())
+        lines = dict.fromkeys(f"{where}: {_explain(detail, model, hint)}" for detail in error.errors())
         raise ConfigError("\n".join(lines)) from error
+
+
+def read_tree(path: Path) -> dict[str, Any]:
+    """The settings in a YAML file, not yet validated.
+
+    Raises:
+        ConfigError: it is not YAML, or not a group of settings.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config {path}: not readable as YAML: {' '.join(str(error).split())}") from error
+    if tree is None:
+        tree = {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"config {path}: expected settings such as `seed: 0`, found {type(tree).__name__}")
+    return tree
+
+
+def lay_over(tree: dict[str, Any], assignments: Iterable[str]) -> None:
+    """Put the values of `a.b=c` assignments into a tree of settings.
+
+    Raises:
+        ConfigError: one is not written that way.
+    """
+    for assignment in assignments:
+        _assign(tree, assignment)
 
 
 def _assign(tree: dict[str, Any], assignment: str) -> None:
@@ -94,28 +125,28 @@ def _assign(tree: dict[str, Any], assignment: str) -> None:
     node[leaf] = value
 
 
-def _explain(detail: Any) -> str:
+def _explain(detail: Any, model: type[BaseModel], hint: str) -> str:
     # A position within a list is no setting: the value at fault is shown anyway.
     location = [str(part) for part in detail["loc"] if isinstance(part, str)]
     name = ".".join(location)
     if detail["type"] == "extra_forbidden":
-        return f"unknown setting {name}{_suggestion(location)}"
+        return f"unknown setting {name}{_suggestion(location, model, hint)}"
     message = str(detail["msg"]).removeprefix("Value error, ")
     if not name:
         return message
     if detail["type"] == "value_error":
         # A rule between fields of one group opens with the field's name.
-        return f"{name}.{message}" if name in RunConfig.model_fields else f"{name}: {message}"
+        return f"{name}.{message}" if name in model.model_fields else f"{name}: {message}"
     return f"{name} = {detail['input']!r}: {message[0].lower()}{message[1:]}"
 
 
-def _suggestion(location: list[str]) -> str:
-    known = field_names(RunConfig)
+def _suggestion(location: list[str], model: type[BaseModel], hint: str) -> str:
+    known = field_names(model)
     wanted = ".".join(location)
     close = difflib.get_close_matches(wanted, known, n=1, cutoff=0.7)
     if not close:
         close = [name for name in known if name.rsplit(".", 1)[-1] == location[-1]][:1]
-    return f": did you mean {close[0]}?" if close else "; `cyborgs plan CONFIG --settings` lists them"
+    return f": did you mean {close[0]}?" if close else f"; {hint} lists them"
 
 
 def field_names(model: type[BaseModel], prefix: str = "") -> list[str]:

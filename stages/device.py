@@ -1,9 +1,12 @@
 """The device, threads and determinism that a stage computes with."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import faiss
 import torch
+from threadpoolctl import threadpool_limits
 
 from schemas.config import RunConfig
 from schemas.errors import ConfigError
@@ -53,6 +56,21 @@ def apply_numerics(config: RunConfig) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False
+
+
+@contextmanager
+def limited_threads(threads: int | None) -> Iterator[None]:
+    """All libraries compute in so many threads, and afterwards as before; None leaves them as they are."""
+    if threads is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with threadpool_limits(threads):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def loader_workers(config: RunConfig, device: torch.device, team: Team = ALONE) -> int:

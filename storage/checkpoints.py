@@ -50,7 +50,12 @@ def tensor_digest(tensor: Tensor) -> str:
 
 
 def read_start_weights(path: Path) -> dict[str, Tensor]:
-    """A torchvision state dict from a .safetensors or torch file, without running code from it.
+    """A torchvision state dict without its classifier; see `read_state_dict`."""
+    return {name: tensor for name, tensor in read_state_dict(path).items() if not name.startswith("fc.")}
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """All tensors of a .safetensors or torch file by name, without running code from it.
 
     Raises:
         ConfigError: the file is not a flat mapping of names to tensors; the message leaves the path to the caller.
@@ -73,8 +78,7 @@ def read_start_weights(path: Path) -> dict[str, Tensor]:
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise ConfigError("expected a state dict, names to tensors")
     # Wrapped in DistributedDataParallel when it was saved.
-    plain = {name.removeprefix("module."): tensor for name, tensor in loaded.items()}
-    return {name: tensor for name, tensor in plain.items() if not name.startswith("fc.")}
+    return {name.removeprefix("module."): tensor for name, tensor in loaded.items()}
 
 
 def _first_line(error: Exception) -> str:

@@ -95,8 +95,12 @@ def test_the_command_imports_what_is_heavy_only_where_it_is_needed() -> None:
         at_start = set(imports(path, top_only=True))
         assert not top(iter(at_start)) & (HEAVY | {"stages"}), path
         assert "flows.cyborgs" not in at_start, f"{path}: brings Prefect"
-    light = set(imports(ROOT / "cli" / "main.py", top_only=True))
-    assert top(iter(light)) & OURS == {"schemas"}
+    for name in ("main", "arguments", "measure", "pictures", "take_home"):  # what every command pays for
+        light = set(imports(ROOT / "cli" / f"{name}.py", top_only=True))
+        assert top(iter(light)) & OURS <= {"schemas", "cli"}, name
+        assert {each for each in light if each.startswith("cli.")} <= {
+            "cli.arguments", "cli.measure", "cli.pictures", "cli.take_home"
+        }  # fmt: skip
 
 
 def test_a_file_is_read_in_one_sitting() -> None:

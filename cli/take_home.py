@@ -1,0 +1,43 @@
+"""`cyborgs export` and `cyborgs doctor`: the backbone for another library, and what may be wrong with a machine."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.arguments import EncoderOption, RunArgument
+
+
+def export(
+    run: RunArgument,
+    form: Annotated[str, typer.Option("--format", help="torchvision, timm, detectron2, mmdet or safetensors")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="a model card goes beside it")],
+    encoder: EncoderOption = "online",
+    cycle: Annotated[int | None, typer.Option("--cycle", min=0, help="left out: the last")] = None,
+) -> None:
+    """Take the backbone home: written for a library, loaded back by it where it is installed."""
+    from cli.measure import encoder_name
+    from stages.exports import export_backbone
+    from storage.run import open_run
+
+    written = export_backbone(open_run(run), form, out, encoder=encoder_name(encoder), cycle=cycle)
+    typer.echo(f"{written.file}: {written.check}")
+    typer.echo(f"{written.card}")
+
+
+def doctor(
+    data: Annotated[str | None, typer.Option("--data", metavar="DIR", help="photographs to look through")] = None,
+    against: Annotated[
+        str | None, typer.Option("--against", metavar="EVAL_DIR", help="photographs that must not be among them")
+    ] = None,
+) -> None:
+    """Look for what will go wrong: the machine, and broken, duplicate or leaked photographs; exit code 1 if so."""
+    from stages.doctor import examine
+
+    found = 0
+    for finding in examine(data, against):
+        typer.echo(f"{finding.state:<9}{finding.what}")
+        if finding.advice:
+            typer.echo(f"         {finding.advice}")
+        found += finding.state == "bad"
+    raise typer.Exit(1 if found else 0)

@@ -1,0 +1,59 @@
+"""What an evaluation leaves behind: metrics.json of a protocol."""
+
+from typing import Any, Literal, get_args
+
+from schemas.artifacts import Provenance, Record
+from schemas.protocols import ProtocolName
+
+Encoder = Literal["online", "target"]
+"""Of a run: what was trained, or its running average."""
+ENCODERS: tuple[Encoder, ...] = get_args(Encoder)
+
+
+class UsedWeights(Record):
+    """Which weights were measured, and which of a file's keys they are."""
+
+    source: str
+    """File, run or "random", as it was given."""
+    name: str
+    """What several seeds of the same have in common, such as `random resnet18` or `small, cycle 2`."""
+    architecture: str
+    seed: int | None
+    """That a run or random weights started from; None of a file."""
+    digest: str
+    """Content digest over the backbone's tensors."""
+    used: int
+    """Keys that were loaded."""
+    left_out: tuple[str, ...]
+    """Keys of the file that this network has no place for, such as a classifier's."""
+
+
+class UsedData(Record):
+    """Which photographs and labels were read."""
+
+    path: str
+    digest: str
+    """Over names and contents of all files that took part, photographs and labels."""
+    photographs: dict[str, int]
+    """Split -> how many took part."""
+    left_out: dict[str, int]
+    """Reason -> how many photographs did not take part, such as those without a label."""
+
+
+class ProtocolResult(Record):
+    """metrics.json."""
+
+    format: Literal[1] = 1
+    protocol: ProtocolName
+    settings: dict[str, Any]
+    smoke: bool
+    """Made with the settings of a quick look: no figure to compare with others'."""
+    weights: UsedWeights
+    data: UsedData
+    seeds: dict[str, int]
+    """Of the weights where they are known, and of the protocol."""
+    figures: dict[str, float]
+    skipped: dict[str, str]
+    """What was left out of the figures -> why."""
+    seconds: float
+    provenance: Provenance

@@ -1,0 +1,127 @@
+"""`cyborgs compare`: results of evaluations side by side, with what several seeds allow to say."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+from scipy import stats
+
+from schemas.digests import digest_json
+from schemas.errors import DataError
+from schemas.protocols import PAPER, ProtocolName
+from schemas.results import ProtocolResult
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A figure over the seeds of one kind of weights, or the difference of two."""
+
+    mean: float
+    half_width: float | None
+    """Of the 95 % interval by Student's t; None for a single seed."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure in all columns."""
+
+    figure: str
+    values: list[Summary | None]
+    differences: list[Summary | None]
+    """From the first column; None of that itself."""
+    paper: tuple[float, str] | None
+    """Value, and where it stands."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Results that may be compared: one protocol, the same settings, the same data."""
+
+    protocol: ProtocolName
+    smoke: bool
+    data: str
+    columns: list[tuple[str, int]]
+    """Name of the weights, and of how many seeds."""
+    rows: list[Row]
+
+
+def read_result(path: Path) -> ProtocolResult:
+    """A metrics.json.
+
+    Raises:
+        DataError: there is none, or it is no protocol's.
+    """
+    try:
+        return ProtocolResult.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        detail = error.errors()[0]
+        place = ".".join(map(str, detail["loc"])) or "it"
+        raise DataError(f"{path}: not a result of `cyborgs evaluate` ({place}: {detail['msg']})") from error
+
+
+def compare_results(results: Sequence[ProtocolResult]) -> list[Table]:
+    """A table for each protocol, settings and data; weights of one name are seeds of the same.
+
+    Raises:
+        DataError: a seed of the same weights is given twice.
+    """
+    kinds: dict[str, list[ProtocolResult]] = {}
+    for result in results:
+        kind = digest_json([result.protocol, result.settings, result.smoke, result.data.digest])
+        kinds.setdefault(kind, []).append(result)
+    return [_table(same) for same in kinds.values()]
+
+
+def _table(results: list[ProtocolResult]) -> Table:
+    groups: dict[str, list[ProtocolResult]] = {}
+    for result in results:
+        groups.setdefault(result.weights.name, []).append(result)
+    for name, members in groups.items():
+        seeds = [json.dumps([each.weights.digest, each.seeds], sort_keys=True) for each in members]
+        if len(set(seeds)) < len(seeds):
+            raise DataError(
+                f"{results[0].protocol} of {name}: the same weights and seeds are given twice: name each once"
+            )
+    first = results[0]
+    figures = list(dict.fromkeys(figure for result in results for figure in result.figures))
+    rows = []
+    for figure in figures:
+        samples = [[each.figures[figure] for each in members if figure in each.figures] for members in groups.values()]
+        values = [summarise(sample) if sample else None for sample in samples]
+        differences = [None] + [
+            difference(samples[0], sample) if samples[0] and sample else None for sample in samples[1:]
+        ]
+        rows.append(Row(figure, values, differences, PAPER.get(first.protocol, {}).get(figure)))
+    columns = [(name, len(members)) for name, members in groups.items()]
+    return Table(first.protocol, first.smoke, first.data.path, columns, rows)
+
+
+def summarise(sample: Sequence[float]) -> Summary:
+    """Mean and half width of its 95 % interval: t of n - 1 degrees of freedom x standard error."""
+    if len(sample) < 2:
+        return Summary(float(np.mean(sample)), None)
+    error = float(np.std(sample, ddof=1)) / len(sample) ** 0.5
+    return Summary(float(np.mean(sample)), _quantile(len(sample) - 1) * error)
+
+
+def difference(first: Sequence[float], second: Sequence[float]) -> Summary:
+    """Second minus first, with Welch's interval where both have several seeds."""
+    mean = float(np.mean(second) - np.mean(first))
+    if min(len(first), len(second)) < 2:
+        return Summary(mean, None)
+    one, two = (float(np.var(sample, ddof=1)) / len(sample) for sample in (first, second))
+    if one + two == 0:
+        return Summary(mean, 0.0)
+    freedom = (one + two) ** 2 / (one**2 / (len(first) - 1) + two**2 / (len(second) - 1))
+    return Summary(mean, _quantile(freedom) * (one + two) ** 0.5)
+
+
+def _quantile(freedom: float) -> float:
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))

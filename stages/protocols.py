@@ -1,0 +1,290 @@
+"""`cyborgs evaluate`: weights, data and settings to a protocol's plain arguments, and its figures to metrics.json."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from PIL import Image
+
+from cyborgs.evaluation.frozen import BackboneChangedError, Figures, Samples
+from cyborgs.evaluation.mask_quality import Annotation
+from schemas.architectures import layer_names
+from schemas.errors import ConfigError, DataError
+from schemas.protocols import (
+    CocostuffLinearSettings,
+    KnnSettings,
+    MaskQualitySettings,
+    ProtocolName,
+    ProtocolSettings,
+    RegionLinearSettings,
+    Voc07SvmSettings,
+    mask_layer,
+)
+from schemas.results import Encoder, ProtocolResult, UsedData
+from stages.device import choose_device, limited_threads
+from stages.readers.coco_objects import CocoSplit, Objects, coco_objects
+from stages.readers.image_folder import image_folder
+from stages.readers.label_maps import bsds, label_maps
+from stages.readers.samples import Split, files_digest
+from stages.readers.voc import CLASSES, voc, voc_root
+from stages.run_masks import masks_by_photograph
+from stages.weights import Weights, backbone_digest, load_weights
+from storage.photographs import expand
+from storage.provenance import provenance
+
+Before = TypeVar("Before")
+After = TypeVar("After")
+
+
+class Mapped(Generic[Before, After]):
+    """Samples seen through a function, still read only when asked for."""
+
+    def __init__(self, samples: Samples[Before], change: Callable[[Before], After]) -> None:
+        self._samples, self._change = samples, change
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, position: int) -> After:
+        return self._change(self._samples[position])
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Figures, and the splits that they come from."""
+
+    figures: Figures
+    splits: dict[str, Split[Any]]
+
+
+def evaluate_protocol(
+    name: ProtocolName,
+    settings: ProtocolSettings,
+    *,
+    weights: str,
+    data: str,
+    smoke: bool = False,
+    cycle: int | None = None,
+    encoder: Encoder = "online",
+    tell: Callable[[str], None],
+) -> ProtocolResult:
+    """Measure weights on a labelled data set.
+
+    Args:
+        tell: told which keys of the weights were used, and what was left out of the data.
+
+    Raises:
+        CyborgsError: bad input.
+        BackboneChangedError: the protocol has changed what it was to measure.
+    """
+    started = time.monotonic()
+    root = expand(data)
+    if not root.is_dir():
+        raise DataError(f"--data {data}: no such folder")
+    loaded = load_weights(weights, architecture=settings.architecture, seed=settings.seed, cycle=cycle, encoder=encoder)
+    used = loaded.used
+    tell(
+        f"weights {weights}: {used.name}, {used.architecture}, {used.used} of {len(loaded.backbone.state_dict())} keys"
+        + (f"; left out {_few(used.left_out)}" if used.left_out else "")
+    )
+    loaded.backbone.to(choose_device(settings.device))
+    with limited_threads(settings.threads):
+        measured = _MEASURE[name](loaded, root, settings)
+    if backbone_digest(loaded.backbone) != used.digest:
+        raise BackboneChangedError(f"{name}: the backbone is not what was loaded: its figures mean nothing")
+    left_out: dict[str, int] = {}
+    for split in measured.splits.values():
+        for reason, count in split.left_out.items():
+            left_out[reason] = left_out.get(reason, 0) + count
+            tell(f"{count} photographs left out: {reason}")
+    for what, reason in measured.figures.skipped.items():
+        tell(f"skipped {what}: {reason}")
+    seeds = {"protocol": settings.seed} | ({"weights": used.seed} if used.seed is not None else {})
+    return ProtocolResult(
+        protocol=name,
+        settings=settings.model_dump(mode="json", exclude={"device", "threads", "architecture", "seed"}),
+        smoke=smoke,
+        weights=used,
+        data=UsedData(
+            path=str(root),
+            digest=files_digest(root, (path for split in measured.splits.values() for path in split.files)),
+            photographs={part: len(split.samples) for part, split in measured.splits.items()},
+            left_out=left_out,
+        ),
+        seeds=seeds,
+        figures={figure: round(value, 6) for figure, value in measured.figures.values.items()},
+        skipped=measured.figures.skipped,
+        seconds=round(time.monotonic() - started, 3),
+        provenance=provenance(device=settings.device),
+    )
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _layers(settings_layers: Sequence[str] | None, weights: Weights) -> Sequence[str]:
+    """As set, else the run's own, else the paper's."""
+    if settings_layers is None:
+        return weights.run.config.masks.layer if weights.run is not None else (mask_layer(weights.used.architecture),)
+    known = layer_names(weights.used.architecture)
+    for layer in settings_layers:
+        if layer not in known:
+            raise ConfigError(f"layer: {weights.used.architecture} has no layer {layer!r}; it has {', '.join(known)}")
+    return settings_layers
+
+
+def _mask_quality(weights: Weights, root: Path, settings: ProtocolSettings) -> Measured:
+    from cyborgs.evaluation.mask_quality import mask_quality, masks_of
+
+    assert isinstance(settings, MaskQualitySettings)
+    split, annotated = _annotated(root, settings)
+    masks: Any
+    if settings.masks == "run":
+        if weights.run is None or weights.cycle is None:
+            raise ConfigError("masks run: only a run holds masks, from cycle 0 on; use masks=weights for other weights")
+        masks = masks_by_photograph(weights.run, weights.cycle, split.photographs)
+    else:
+        masks = masks_of(
+            weights.backbone,
+            Mapped(annotated, lambda pair: pair[0]),
+            layers=_layers(settings.layer, weights),
+            clusters=settings.clusters,
+            images_per_group=settings.images_per_group,
+            max_side=settings.max_side,
+            seed=settings.seed,
+        )
+    pairs: Any = zip(masks, (annotated[i][1] for i in range(len(annotated))), strict=True)
+    return Measured(mask_quality(pairs, boundary_tolerance=settings.boundary_tolerance), {settings.split: split})
+
+
+def _annotated(
+    root: Path, settings: MaskQualitySettings
+) -> tuple[Split[Any], Samples[tuple[Image.Image, list[Annotation]]]]:
+    """The split, and its photographs with the regions of each annotator."""
+    kind = settings.ground_truth
+    if kind == "auto":
+        if any((root / below).is_dir() for below in ("ground_truth", "groundTruth", "data/groundTruth")):
+            kind = "bsds"
+        elif list((root / "annotations").glob("instances_*.json")):
+            kind = "coco"
+        else:
+            kind = "label-maps"
+    if kind == "bsds":
+        of_bsds = bsds(root, settings.split, most=settings.max_images)
+        return of_bsds, of_bsds.samples
+    if kind == "coco":
+        of_coco = coco_objects(root, settings.split, most=settings.max_images)
+        return of_coco, Mapped(of_coco.samples, lambda each: (each.photograph, [paint(each)]))
+    of_maps = label_maps(root, settings.split, void=settings.void, most=settings.max_images)
+    # Classes count from 0, regions from 1; void is below both.
+    return of_maps, Mapped(
+        of_maps.samples, lambda each: (each[0], [np.where(each[1] < 0, -1, each[1] + 1).astype(np.int32)])
+    )
+
+
+def paint(objects: Objects) -> Annotation:
+    """Objects as one map: the smaller over the larger, crowds void, the rest background."""
+    painted = np.zeros(objects.crowd.shape, np.int32)
+    painted[objects.crowd] = -1
+    for number in sorted(range(len(objects.masks)), key=lambda i: -int(objects.masks[i].sum())):
+        painted[objects.masks[number]] = number + 1
+    return painted
+
+
+def _region_linear(weights: Weights, root: Path, settings: ProtocolSettings) -> Measured:
+    from cyborgs.evaluation.region_linear import RegionSample, region_linear
+
+    assert isinstance(settings, RegionLinearSettings)
+    train = coco_objects(root, settings.train, most=settings.max_images)
+    test = coco_objects(root, settings.test, most=settings.max_images)
+
+    def samples(split: CocoSplit) -> Samples[RegionSample]:
+        return Mapped(split.samples, lambda each: RegionSample(each.photograph, each.masks, each.categories))
+
+    figures = region_linear(
+        weights.backbone,
+        samples(train),
+        samples(test),
+        names=(train.names or {}) | (test.names or {}),
+        layers=_layers(settings.layer, weights),
+        max_side=settings.max_side,
+        penalty=settings.penalty,
+        iterations=settings.iterations,
+    )
+    return Measured(figures, {settings.train: train, settings.test: test})
+
+
+def _voc07_svm(weights: Weights, root: Path, settings: ProtocolSettings) -> Measured:
+    from cyborgs.evaluation.voc07_svm import voc07_svm
+
+    assert isinstance(settings, Voc07SvmSettings)
+    train, train_labels = voc(voc_root(root), settings.train, most=settings.max_images)
+    test, test_labels = voc(voc_root(root), settings.test, most=settings.max_images)
+    figures = voc07_svm(
+        weights.backbone,
+        train.samples,
+        train_labels,
+        test.samples,
+        test_labels,
+        classes=CLASSES,
+        resize=settings.resize,
+        crop=settings.crop,
+        costs=settings.costs,
+        folds=settings.folds,
+        seed=settings.seed,
+    )
+    return Measured(figures, {settings.train: train, settings.test: test})
+
+
+def _cocostuff_linear(weights: Weights, root: Path, settings: ProtocolSettings) -> Measured:
+    from cyborgs.evaluation.cocostuff_linear import cocostuff_linear
+
+    assert isinstance(settings, CocostuffLinearSettings)
+    train = label_maps(root, settings.train, void=settings.void, most=settings.max_images)
+    test = label_maps(root, settings.test, void=settings.void, most=settings.max_images)
+    figures = cocostuff_linear(
+        weights.backbone,
+        train.samples,
+        test.samples,
+        layers=_layers(settings.layer, weights),
+        max_side=settings.max_side,
+        epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+    )
+    return Measured(figures, {settings.train: train, settings.test: test})
+
+
+def _knn(weights: Weights, root: Path, settings: ProtocolSettings) -> Measured:
+    from cyborgs.evaluation.knn import knn
+
+    assert isinstance(settings, KnnSettings)
+    train, train_classes, names = image_folder(root, settings.train, most=settings.max_images)
+    test, test_classes, _ = image_folder(root, settings.test, names, most=settings.max_images)
+    figures = knn(
+        weights.backbone,
+        train.samples,
+        train_classes,
+        test.samples,
+        test_classes,
+        resize=settings.resize,
+        crop=settings.crop,
+        neighbours=settings.neighbours,
+        temperature=settings.temperature,
+    )
+    return Measured(figures, {settings.train: train, settings.test: test})
+
+
+_MEASURE: dict[ProtocolName, Callable[[Weights, Path, ProtocolSettings], Measured]] = {
+    "mask-quality": _mask_quality,
+    "region-linear": _region_linear,
+    "voc07-svm": _voc07_svm,
+    "cocostuff-linear": _cocostuff_linear,
+    "knn": _knn,
+}

@@ -1,0 +1,113 @@
+"""A data set in COCO's layout in those of other ones, for trying the protocols: VOC 2007, label maps, ImageFolder.
+
+    python -m tests.convert_coco COCO_DIR OUT_DIR
+
+writes OUT_DIR/voc/VOCdevkit/VOC2007, OUT_DIR/label-maps and OUT_DIR/image-folder. Its classes are COCO's: VOC's
+twenty by their names; pixels of the smallest object there, the rest unlabelled; and a photograph's class is the kind
+of its largest object, among the kinds that both splits show.
+"""
+
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+from PIL import Image
+from pycocotools.coco import COCO
+
+from stages.readers.coco_objects import coco_objects
+from stages.readers.voc import CLASSES
+
+SPLITS = {"train2017": "trainval", "val2017": "test"}
+"""COCO's splits under VOC's names."""
+VOID = 255
+_IN_VOC = {
+    "airplane": "aeroplane",
+    "motorcycle": "motorbike",
+    "couch": "sofa",
+    "potted plant": "pottedplant",
+    "dining table": "diningtable",
+    "tv": "tvmonitor",
+}
+
+
+def convert(coco: Path, out: Path) -> None:
+    """Write all three."""
+    to_voc(coco, out / "voc")
+    to_label_maps(coco, out / "label-maps")
+    to_image_folder(coco, out / "image-folder")
+
+
+def to_voc(coco: Path, out: Path) -> Path:
+    """VOCdevkit/VOC2007 with trainval and test; crowds are difficult objects."""
+    below = out / "VOCdevkit" / "VOC2007"
+    for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (below / name).mkdir(parents=True, exist_ok=True)
+    for split, voc_split in SPLITS.items():
+        names = []
+        for path, annotations, kinds in _photographs(coco, split):
+            names.append(path.stem)
+            root = ElementTree.Element("annotation")
+            for annotation in annotations:
+                name = kinds[annotation["category_id"]]["name"]
+                name = _IN_VOC.get(name, name)
+                if name in CLASSES:
+                    entry = ElementTree.SubElement(root, "object")
+                    ElementTree.SubElement(entry, "name").text = name
+                    ElementTree.SubElement(entry, "difficult").text = str(annotation["iscrowd"])
+            ElementTree.ElementTree(root).write(below / "Annotations" / f"{path.stem}.xml")
+            _link(path, below / "JPEGImages" / path.name)
+        (below / "ImageSets" / "Main" / f"{voc_split}.txt").write_text("\n".join(sorted(names)) + "\n")
+    return out
+
+
+def to_label_maps(coco: Path, out: Path) -> Path:
+    """images/<split> and annotations/<split>, values are COCO's category ids, 255 where there is no object."""
+    for split in SPLITS:
+        objects = coco_objects(coco, split)
+        for kind in ("images", "annotations"):
+            (out / kind / split).mkdir(parents=True, exist_ok=True)
+        for number, path in enumerate(objects.photographs):
+            each = objects.samples[number]
+            labels = np.full(each.crowd.shape, VOID, np.uint8)
+            for i in sorted(range(len(each.masks)), key=lambda i: -int(each.masks[i].sum())):
+                labels[each.masks[i]] = each.categories[i]
+            Image.fromarray(labels).save(out / "annotations" / split / f"{path.stem}.png")
+            _link(path, out / "images" / split / path.name)
+    return out
+
+
+def to_image_folder(coco: Path, out: Path) -> Path:
+    """train/<kind> and val/<kind> by COCO's supercategories."""
+    found: dict[str, dict[str, list[Path]]] = {}
+    for split in SPLITS:
+        kinds_of = found.setdefault(split, defaultdict(list))
+        for path, annotations, kinds in _photographs(coco, split):
+            largest = max(annotations, key=lambda annotation: annotation["area"])
+            kinds_of[kinds[largest["category_id"]]["supercategory"]].append(path)
+    shared = set.intersection(*(set(kinds) for kinds in found.values()))
+    for split, kinds_of in found.items():
+        for kind in shared:
+            folder = out / split.removesuffix("2017") / kind
+            folder.mkdir(parents=True, exist_ok=True)
+            for path in kinds_of[kind]:
+                _link(path, folder / path.name)
+    return out
+
+
+def _photographs(coco: Path, split: str) -> list[tuple[Path, list[dict[str, Any]], dict[int, dict[str, Any]]]]:
+    """(photograph, its annotations, all categories) of those that are annotated."""
+    tree = COCO(str(coco / "annotations" / f"instances_{split}.json"))
+    wanted = [image for image in tree.dataset["images"] if tree.getAnnIds(imgIds=image["id"])]
+    return [(coco / split / i["file_name"], tree.loadAnns(tree.getAnnIds(imgIds=i["id"])), tree.cats) for i in wanted]
+
+
+def _link(path: Path, place: Path) -> None:
+    if not place.exists():
+        place.symlink_to(path.resolve())
+
+
+if __name__ == "__main__":
+    convert(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -54,6 +54,7 @@ def masks_of(
                     seed=seed,
                     cycle=0,
                     group=(number - 1) // images_per_group,
+                    bfloat16=False,
                 )
                 yield from masks.labels
                 group = []

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from storage.provenance import user
 
-_PREFIX = "cyborgs-"
+_PREFIX = ".cyborgs-tmp-"
+"""Nobody calls a folder of their own so: what is swept may not be anybody's runs or photographs."""
 _held: list[int] = []
 """The lock of this process' folder. Children inherit it where they are given it, so the folder lasts as they do."""
 

@@ -10,7 +10,7 @@ from cyborgs.augmentation.dataset import Batch, StepSampler, ViewDataset, view_l
 from cyborgs.augmentation.order import steps_per_epoch
 from cyborgs.training.pretraining import Metrics, Pretraining
 from schemas.errors import DataError, RunError
-from stages.checkpoint import backbone_of
+from stages.checkpoint import REMEDY, backbone_of, finite_tensors
 from stages.context import Context
 from stages.device import loader_workers
 from stages.metrics_log import MetricsLog
@@ -79,7 +79,10 @@ def run_epochs(
         for batch in _readable(loader):
             epoch = pretraining.step // per_epoch
             on_device = {name: value.to(context.device, non_blocking=True) for name, value in batch.items()}
-            taken = train_step(on_device, epoch)
+            try:
+                taken = train_step(on_device, epoch)
+            except FloatingPointError as error:
+                raise _not_finite(context, str(error), pretraining.step + 1) from None
             if record is not None:
                 record.note(taken, epoch)
                 if pretraining.step % per_epoch == 0:
@@ -152,7 +155,7 @@ def _readable(batches: Iterable[Batch]) -> Iterator[Batch]:
 
 
 def _save(context: Context, pretraining: Pretraining) -> None:
-    data = encode_tensors(pretraining.tensors(), {"step": pretraining.step})
+    data = encode_tensors(finite_tensors(pretraining), {"step": pretraining.step})
     context.run.store.write(context.partial(_STATE), data)
 
 
@@ -176,7 +179,8 @@ def _numbers(metrics: Metrics) -> dict[str, float]:
 def _check_finite(context: Context, metrics: dict[str, float], step: int) -> None:
     wrong = [name for name, value in metrics.items() if not math.isfinite(value)]
     if wrong:
-        raise RunError(
-            f"{context.step.name}: {wrong[0]} is not finite at step {step}; the last saved state is kept. "
-            "Try a lower optimization.learning_rate, or numerics.precision=float32"
-        )
+        raise _not_finite(context, f"{wrong[0]} is not finite", step)
+
+
+def _not_finite(context: Context, what: str, step: int) -> RunError:
+    return RunError(f"{context.step.name}: {what} at step {step}; the last saved state is kept. {REMEDY}")

@@ -5,12 +5,14 @@ from pathlib import Path
 from torch import Tensor
 
 from cyborgs.training.pretraining import Pretraining
-from schemas.errors import DamagedArtifactError
+from schemas.errors import DamagedArtifactError, RunError
 from storage import layout
 from storage.artifacts import Artifact
 from storage.checkpoints import content_digest, decode_tensors, encode_tensors
 from storage.store import Store
 
+REMEDY = "Try a lower optimization.learning_rate, or numerics.precision=float32"
+"""Where numbers grew beyond all bounds."""
 _BACKBONE = "network/online.backbone."
 
 
@@ -19,9 +21,24 @@ def backbone_of(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(_BACKBONE): t for name, t in tensors.items() if name.startswith(_BACKBONE)}
 
 
+def finite_tensors(pretraining: Pretraining) -> dict[str, Tensor]:
+    """All that pretraining moves, if every number of it is finite: a loss may be, and the update after it not.
+
+    Raises:
+        RunError: it is not, and must not take the place of a state that was.
+    """
+    tensors = pretraining.tensors()
+    wrong = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if wrong:
+        raise RunError(
+            f"{wrong[0]} is not finite after step {pretraining.step}; the last saved state is kept. {REMEDY}"
+        )
+    return tensors
+
+
 def write_checkpoint(store: Store, folder: str, pretraining: Pretraining) -> str:
     """Write model.safetensors and training_state.safetensors; returns their content digest."""
-    tensors = pretraining.tensors()
+    tensors = finite_tensors(pretraining)
     rest = {name: tensor for name, tensor in tensors.items() if not name.startswith(_BACKBONE)}
     position = {"step": pretraining.step}
     store.write(f"{folder}/{layout.MODEL}", encode_tensors(backbone_of(tensors), position))

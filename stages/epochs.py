@@ -11,7 +11,7 @@ from cyborgs.augmentation.order import steps_per_epoch
 from cyborgs.training.pretraining import Metrics, Pretraining
 from schemas.digests import digest_bytes
 from schemas.errors import DataError, RunError
-from stages.checkpoint import backbone_of
+from stages.checkpoint import REMEDY, backbone_of, finite_tensors
 from stages.context import Context
 from stages.device import loader_workers
 from stages.metrics_log import MetricsLog
@@ -80,7 +80,10 @@ def run_epochs(
         for batch in _readable(loader):
             epoch = pretraining.step // per_epoch
             on_device = {name: value.to(context.device, non_blocking=True) for name, value in batch.items()}
-            taken = train_step(on_device, epoch)
+            try:
+                taken = train_step(on_device, epoch)
+            except FloatingPointError as error:
+                raise _not_finite(context, str(error), pretraining.step + 1) from None
             if record is not None:
                 record.note(taken, epoch)
                 if pretraining.step % per_epoch == 0:
@@ -136,7 +139,7 @@ class _Record:
             _check_finite(self._context, _numbers(taken), self._pretraining.step)
             position = {"step": self._pretraining.step, "kept": self._kept}
             self._log.flush()
-            self._context.save_partial(_STATE, encode_tensors(self._pretraining.tensors(), position))
+            self._context.save_partial(_STATE, encode_tensors(finite_tensors(self._pretraining), position))
             self._saved = time.monotonic()
 
     def keep_checkpoint(self, *, epochs: int) -> None:
@@ -194,7 +197,8 @@ def _numbers(metrics: Metrics) -> dict[str, float]:
 def _check_finite(context: Context, metrics: dict[str, float], step: int) -> None:
     wrong = [name for name, value in metrics.items() if not math.isfinite(value)]
     if wrong:
-        raise RunError(
-            f"{context.step.name}: {wrong[0]} is not finite at step {step}; the last saved state is kept. "
-            "Try a lower optimization.learning_rate, or numerics.precision=float32"
-        )
+        raise _not_finite(context, f"{wrong[0]} is not finite", step)
+
+
+def _not_finite(context: Context, what: str, step: int) -> RunError:
+    return RunError(f"{context.step.name}: {what} at step {step}; the last saved state is kept. {REMEDY}")

@@ -32,12 +32,15 @@ def spherical_kmeans(
 
     Raises:
         ValueError: there are no points.
+        FloatingPointError: they are not finite.
     """
     if not len(points):
         raise ValueError("no points to cluster")
     clusters = min(clusters, len(points))
     chosen = random.permutation(len(points))[: points_per_cluster * clusters]
     fitted = points[torch.from_numpy(chosen).to(points.device)].float().contiguous().cpu().numpy()
+    if not np.isfinite(fitted).all():
+        raise FloatingPointError("features that are to be clustered are not finite")
     start = random.choice(len(fitted), clusters, replace=False)
 
     index: faiss.Index = faiss.IndexFlatIP(fitted.shape[1])

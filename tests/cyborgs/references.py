@@ -168,3 +168,88 @@ def spherical_kmeans(points: Floats, start: Floats, *, iterations: int) -> Float
 def mean_cosine(points: Floats, centroids: Floats) -> float:
     """What spherical k-means maximises: the mean cosine of a point with its nearest centroid."""
     return float((points @ centroids.T).max(axis=1).mean())
+
+
+def fused(layers: list[Floats], grid: int, *, downsample: str = "area") -> Floats:
+    """Equation 5: layers (B, C_l, H_l, W_l) on one grid, channels one after the other: (B, grid^2, sum C_l)."""
+    maps = []
+    for layer in layers:
+        shrinks = layer.shape[2] > grid
+        line = _area if shrinks and downsample == "area" else _bilinear
+        maps.append(np.stack([[line(line(c, grid).T, grid).T for c in image] for image in layer]))
+    together = np.concatenate(maps, axis=1)
+    return together.reshape(len(together), -1, grid * grid).transpose(0, 2, 1)
+
+
+def _area(lines: Floats, cells: int) -> Floats:
+    """Along the first axis, the mean of the lines that each cell covers, a line on a boundary with its share."""
+    length = len(lines)
+    found = np.zeros((cells, lines.shape[1]))
+    for cell in range(cells):
+        first, last = cell * length // cells, -(-(cell + 1) * length // cells)
+        found[cell] = lines[first:last].mean(axis=0)
+    return found
+
+
+def _bilinear(lines: Floats, cells: int) -> Floats:
+    """Along the first axis, between the centres of lines; beyond the outer centres the value stays."""
+    length = len(lines)
+    if length == 1:
+        return np.repeat(lines, cells, axis=0)
+    places = np.clip((np.arange(cells) + 0.5) * length / cells - 0.5, 0, length - 1)
+    low = np.minimum(np.floor(places).astype(int), length - 2)
+    share = (places - low)[:, None]
+    return (1 - share) * lines[low] + share * lines[low + 1]
+
+
+def algorithm_1(maps: list[Floats], starts: Floats, *, iterations: int) -> list[Integers]:
+    """Masks of a group: feature maps (h, w, D) of its photographs, K points to start from, a label for each cell."""
+    points = np.concatenate([unit(each).reshape(-1, each.shape[-1]) for each in maps])
+    prototypes = spherical_kmeans(points, starts, iterations=iterations)
+    return [(unit(each) @ prototypes.T).argmax(axis=-1) for each in maps]
+
+
+def lars_update(
+    weight: Floats, gradient: Floats, velocity: Floats, *, rate: float, momentum: float, decay: float, trust: float
+) -> tuple[Floats, Floats]:
+    """You et al. 2017 on one weight: the new weight and the new velocity."""
+    update = gradient + decay * weight
+    lengths = np.sqrt((weight**2).sum()), np.sqrt((update**2).sum())
+    if lengths[0] > 0 and lengths[1] > 0:
+        update = update * trust * lengths[0] / lengths[1]
+    velocity = momentum * velocity + update
+    return weight - rate * velocity, velocity
+
+
+def rate_of_step(step: int, *, peak: float, steps: int, growth: int, milestones: tuple[float, ...] | None) -> float:
+    """Linear growth; then a tenth at each milestone, or (None) half a cosine."""
+    if step + 1 <= growth:
+        return peak / growth * (step + 1)
+    if milestones is None:
+        return peak * math.cos(math.pi / 2 * (step - growth) / (steps - growth)) ** 2
+    rate = peak
+    for share in milestones:
+        if step >= share * steps:
+            rate /= 10
+    return rate
+
+
+def target_momentum(step: int, *, start: float, steps: int) -> float:
+    """BYOL's 1 - (1 - start) (cos(pi k / K) + 1) / 2, from a start that is lower where the run is short."""
+    start = min(start, max(0.0, 1 - 8 / steps))
+    return 1 - (1 - start) * math.cos(math.pi / 2 * step / steps) ** 2
+
+
+def algorithm_3(*, epochs: int, warmup: int, every: int, joins: int) -> list[tuple[str, ...]]:
+    """What each epoch does, in order."""
+    found = []
+    for t in range(epochs):
+        if t < warmup:
+            found.append(("vmf",))
+            continue
+        happens = ["bootstrap"] if t == warmup or (every > 0 and t % every == 0) else []
+        happens.append("mask")
+        if joins > 0 and t % joins == 0:
+            happens.append("vmf")
+        found.append(tuple(happens))
+    return found

@@ -1,73 +1,68 @@
-"""`make test-mutants`: every mutant has to make an assertion of its tests fail.
+"""The fixed list: every mutant has to make an assertion of its tests fail.
+
+    python -m tests.mutants.run [--every N] [--only PART]
 
 An import error or a wrong shape does not count: a test that notices only that something broke says nothing about the
-method. Each mutant is made in a copy of the project; `--every N` takes every Nth, for a bounded run.
+method. Each mutant is made in a copy of the project, which child processes of the tests run too.
 """
 
 import argparse
 import os
-import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
+from tests.mutants.forked import BROKEN, KILLED, ROOT, SURVIVED, import_packages, in_children, run_tests
 from tests.mutants.mutants import MUTANTS, Mutant
 
-ROOT = Path(__file__).parents[2]
 _COPIED = ("schemas", "storage", "cyborgs", "stages", "flows", "cli", "configs", "tests", "pyproject.toml")
+_SECONDS = 900
+_SHOWN = {SURVIVED: "SURVIVED", BROKEN: "NOT BY AN ASSERTION"}
 
 
 def main() -> int:
-    """Run the list; returns 1 when a mutant survived."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--every", type=int, default=1, metavar="N")
-    parser.add_argument("--only", default="", metavar="NAME", help="part of a name")
+    """Run the list; returns 1 when a mutant was not killed by an assertion."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="every Nth, for a bounded run")
+    parser.add_argument("--only", default="", metavar="PART", help="part of a mutant's name")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
     given = parser.parse_args()
+    started = time.monotonic()
     chosen = [mutant for mutant in MUTANTS[:: given.every] if given.only in mutant.name]
-    survived = []
+    import_packages(sorted({file for mutant in chosen for file in _test_files(mutant)}))
+    killed = 0
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "project"
-        copy.mkdir()
-        for name in _COPIED:
-            source = ROOT / name
-            shutil.copytree(source, copy / name) if source.is_dir() else shutil.copy(source, copy / name)
-        for mutant in chosen:
-            started = time.monotonic()
-            verdict = judge(mutant, copy)
-            print(f"{verdict:<10} {time.monotonic() - started:5.1f} s  {mutant.name}", flush=True)
-            if not verdict.startswith("killed"):
-                survived.append(mutant.name)
-    print(f"{len(chosen) - len(survived)} of {len(chosen)} killed")
-    return 1 if survived else 0
+        judge = partial(_judge, folder=Path(folder))
+        for mutant, verdict in in_children(chosen, judge, jobs=given.jobs, seconds=_SECONDS):
+            killed += verdict == KILLED
+            print(f"{_SHOWN.get(verdict, verdict)}  {mutant.name}", flush=True)
+    print(f"{killed} of {len(chosen)} killed by an assertion, in {time.monotonic() - started:.0f} s")
+    return 0 if killed == len(chosen) else 1
 
 
-def judge(mutant: Mutant, copy: Path) -> str:
-    """`killed`, `survived`, or `broken` where the tests failed for another reason than an assertion."""
+def _test_files(mutant: Mutant) -> list[str]:
+    path = ROOT / "tests" / mutant.tests
+    return [str(file.relative_to(ROOT)) for file in (path.glob("test_*.py") if path.is_dir() else [path])]
+
+
+def _judge(mutant: Mutant, folder: Path) -> NoReturn:
+    copy = folder / str(os.getpid())
+    copy.mkdir()
+    for name in _COPIED:
+        source = ROOT / name
+        shutil.copytree(source, copy / name) if source.is_dir() else shutil.copy(source, copy / name)
     path = copy / mutant.file
     whole = path.read_text()
     assert whole.count(mutant.before) == 1, f"{mutant.name}: {mutant.file} has changed; write the mutant anew"
     path.write_text(whole.replace(mutant.before, mutant.after))
-    try:
-        ran = subprocess.run(
-            [
-                sys.executable, "-m", "pytest", "-q", "-x", "-m", "not slow and not containers", "--tb=line", "-p",
-                "no:cacheprovider", f"tests/{mutant.tests}",
-            ],
-            cwd=copy,
-            env={**os.environ, "PYTHONPATH": str(copy)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )  # fmt: skip
-    finally:
-        path.write_text(whole)
-    if ran.returncode == 0:
-        return "survived"
-    said = ran.stdout + ran.stderr
-    return "killed" if re.search(r"\b(AssertionError|assert |DID NOT RAISE)", said) else "broken"
+    os.chdir(copy)
+    sys.path[:] = [str(copy), *(place for place in sys.path if Path(place or ".").resolve() != ROOT)]
+    os.environ["PYTHONPATH"] = str(copy)
+    run_tests("-m", "not slow and not containers", f"{copy}/tests/{mutant.tests}", first_failure=False)
 
 
 if __name__ == "__main__":

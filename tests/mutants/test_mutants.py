@@ -2,8 +2,9 @@
 
 import pytest
 
-from tests.mutants.automatic import MODULES, ROOT, mirrored_by
+from tests.mutants.automatic import MODULES, mirrored_by
 from tests.mutants.equivalent import EQUIVALENT
+from tests.mutants.forked import ROOT
 from tests.mutants.mutants import MUTANTS, Mutant
 from tests.mutants.operators import mutations
 

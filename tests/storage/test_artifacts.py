@@ -165,7 +165,7 @@ def test_a_manifest_without_its_digest_is_damaged(run: Run, digest: str | None) 
     assert standing(run, "index-images").state == "pending"
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"\xff\xfe", b"[]", b'{"format": 2}'])
+@pytest.mark.parametrize("text", [b"", b"{", b"\xff\xfe", b"[]", b'{"format": 1}'])
 def test_a_manifest_that_is_no_manifest_is_damaged(run: Run, text: bytes) -> None:
     commit(run, "index-images")
     path = manifest_path(run)

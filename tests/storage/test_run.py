@@ -59,7 +59,7 @@ def test_creating_again_with_other_settings_is_refused(tmp_path: Path) -> None:
     assert open_run(str(tmp_path / "run")).record == first.record
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"format": 2}'])
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"format": 1}'])
 def test_a_damaged_record_is_one_clear_line(tmp_path: Path, text: bytes) -> None:
     make_run(tmp_path / "run")
     (tmp_path / "run" / "run.json").write_bytes(text)

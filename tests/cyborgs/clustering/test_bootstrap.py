@@ -19,6 +19,8 @@ from cyborgs.clustering.bootstrap import (
     with_fresh_statistics,
 )
 from cyborgs.networks.backbone import Backbone
+from cyborgs.random_streams import stream
+from tests.cyborgs.references import algorithm_1
 
 LAYER = "layer2.1"
 
@@ -249,3 +251,20 @@ def test_refreshing_leaves_the_original_untouched(backbone: Backbone) -> None:
     assert not fresh.training
     assert all(weight.equal(before[name]) for name, weight in fresh.named_parameters()), "only statistics are refreshed"
     assert not fresh.bn1.running_mean.equal(before["bn1.running_mean"])
+
+
+def test_algorithm_1(backbone: Backbone) -> None:
+    """The reference from the points that the group's stream starts from; rounding may move a cell between two."""
+    photographs = _photographs(13, (96, 64), (64, 64), (64, 96))
+    found = _masks(backbone, photographs, clusters=(5, 5), seed=3, cycle=2, group=7)
+    maps = photograph_features(backbone, photographs, [LAYER], bfloat16=False)
+    features = [each.double().numpy() for each in maps]
+    points = np.concatenate([each.reshape(-1, each.shape[-1]) for each in features])
+    random = stream("masks", 3, 2, 7)
+    assert random.integers(5, 5, endpoint=True) == 5
+    chosen = random.permutation(len(points))
+    starts = points[chosen][random.choice(len(points), 5, replace=False)]
+    expected = algorithm_1(features, starts, iterations=5)
+    same = np.concatenate([(own == other).ravel() for own, other in zip(found.labels, expected, strict=True)])
+    assert same.mean() > 0.99
+    assert len(np.unique(np.concatenate([each.ravel() for each in expected]))) == 5

@@ -262,3 +262,15 @@ def test_a_better_match_has_a_lower_loss() -> None:
     right = Case((case.targets[1], case.targets[0]), case.targets, (regions, regions))
     wrong = Case((-case.targets[1], -case.targets[0]), case.targets, (regions, regions))
     assert float(_loss(right).loss) < float(_loss(wrong).loss)
+
+
+def test_every_id_up_to_255_has_its_positive() -> None:
+    """One photograph of 256 regions in both views: no orphan, and 511 equal logits in each of two directions."""
+    ids = [list(range(256))]
+    found = _loss(_by_hand(ids, ids))
+    assert float(found.orphans) == 0
+    assert float(found.positives_per_anchor) == 1
+    assert float(found.loss) == pytest.approx(2 * np.log(511), rel=1e-5)
+    for number in (80, 81, 127, 128, 254):
+        alone = _loss(_by_hand([[number, 255]], [[number, 0]]))
+        assert float(alone.orphans) == 0.5

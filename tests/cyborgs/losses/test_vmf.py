@@ -233,3 +233,40 @@ def test_assign_picks_the_nearest_by_angle_and_by_distance() -> None:
     expected = np.linalg.norm(points[:, :, None] - prototypes, axis=-1).argmin(axis=-1)
     found = assign(torch.from_numpy(points), torch.from_numpy(prototypes))
     np.testing.assert_array_equal(found.numpy(), expected)
+
+
+def test_one_step_raises_the_posterior_of_the_assigned_cluster() -> None:
+    """Judged by a softmax of its own, with logits +kappa mu^T y: down the gradient, back on the sphere."""
+    random = np.random.default_rng(3)
+    mu, y = random_units(random, 6, 8), random_units(random, 200, 8)
+    clusters = random.integers(0, 6, 200)
+    learned = torch.from_numpy(y).requires_grad_()
+    total = distances(learned, torch.from_numpy(clusters), torch.from_numpy(mu), concentration=KAPPA, distance="vmf")
+    (gradient,) = torch.autograd.grad(total.sum(), learned)
+    moved = references.unit(y - 0.01 * gradient.numpy())
+    before, after = (references.log_softmax(KAPPA * cells @ mu.T)[np.arange(200), clusters] for cells in (y, moved))
+    assert (after > before).all()
+
+
+def test_names_of_clusters_do_not_matter() -> None:
+    """Each view's prototypes in another order, their assignments renamed alike."""
+    case, random = _case(8), np.random.default_rng(0)
+    orders = [random.permutation(len(prototypes)) for prototypes in case.prototypes]
+    names = [np.argsort(order) for order in orders]
+    renamed = Case(
+        case.features,
+        (case.prototypes[0][orders[0]], case.prototypes[1][orders[1]]),
+        (names[0][case.assignments[0]], names[1][case.assignments[1]]),
+        case.matches,
+    )
+    torch.testing.assert_close(_loss(case), _loss(renamed))
+
+
+def test_order_of_images_does_not_matter() -> None:
+    """With the prototypes held."""
+    case, order = _case(9), [2, 0, 1]
+    features, assignments, matches = (
+        (first[order], second[order]) for first, second in (case.features, case.assignments, case.matches)
+    )
+    shuffled = Case(features, case.prototypes, assignments, matches)  # type: ignore[arg-type]
+    torch.testing.assert_close(_loss(case), _loss(shuffled))

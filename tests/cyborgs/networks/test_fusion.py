@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from cyborgs.networks.fusion import fuse, to_grid, unit_features
-from tests.cyborgs.references import Floats
+from cyborgs.networks.fusion import Downsample, fuse, to_grid, unit_features
+from tests.cyborgs.references import Floats, fused
 
 
 def _random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -101,3 +101,12 @@ def test_a_zero_feature_stays_zero() -> None:
     assert not found[0, 0, 1].any()
     assert found.isfinite().all()
     assert float(found[0, 1, 1].norm()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("downsample", ["area", "bilinear"])
+@pytest.mark.parametrize(("sides", "grid"), [((28, 14, 7), 7), ((12, 6, 3), 6), ((10, 5), 4)])
+def test_equation_5(sides: tuple[int, ...], grid: int, downsample: Downsample) -> None:
+    """At 224 pixels, at 96 where the last layer grows, and with a grid that does not divide the maps."""
+    layers = [_random(2, 3 + number, side, side, seed=number) for number, side in enumerate(sides)]
+    expected = fused([layer.double().numpy() for layer in layers], grid, downsample=downsample)
+    np.testing.assert_allclose(fuse(layers, grid, downsample=downsample).numpy(), expected, atol=1e-5)

@@ -1,11 +1,13 @@
 """LARS on numbers worked out by hand."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from cyborgs.optimization.lars import LARS
 from cyborgs.optimization.optimizers import make_optimizer
+from tests.cyborgs.references import lars_update
 
 
 def _parameter(values: object, gradient: object = None) -> nn.Parameter:
@@ -117,3 +119,16 @@ def test_closure_is_run_with_gradients() -> None:
     assert optimizer.step(closure) == 25
     # u = 2w: the step is lr x 0.001 x |w| along w.
     _close(weight, [[3 * (1 - 0.0005), 4 * (1 - 0.0005)]])
+
+
+def test_against_the_reference_over_many_steps() -> None:
+    random = np.random.default_rng(0)
+    start, velocity = random.normal(size=(4, 3)), np.zeros((4, 3))
+    weight, expected = nn.Parameter(torch.from_numpy(start.copy())), start
+    optimizer = LARS([weight], lr=0.3, momentum=0.8, weight_decay=0.05, trust_coefficient=0.02)
+    for _ in range(8):
+        gradient = random.normal(size=(4, 3))
+        weight.grad = torch.from_numpy(gradient.copy())
+        optimizer.step()
+        expected, velocity = lars_update(expected, gradient, velocity, rate=0.3, momentum=0.8, decay=0.05, trust=0.02)
+        np.testing.assert_allclose(weight.detach().numpy(), expected, rtol=1e-10)

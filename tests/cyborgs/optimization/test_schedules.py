@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from cyborgs.optimization.schedules import ema_momentum, learning_rate
+from tests.cyborgs.references import rate_of_step, target_momentum
 
 
 def _steps(step: int) -> float:
@@ -92,3 +93,21 @@ def test_short_runs_start_lower(steps: int, start: float) -> None:
 def test_momentum_only_rises() -> None:
     values = [ema_momentum(step, start=0.99, steps=300) for step in range(301)]
     assert all(later > earlier for earlier, later in itertools.pairwise(values))
+
+
+@pytest.mark.parametrize(("steps", "growth"), [(400, 0), (400, 37), (50, 1)])
+@pytest.mark.parametrize("milestones", [(0.5, 0.96, 0.98), None])
+def test_every_step_of_a_run(steps: int, growth: int, milestones: tuple[float, ...] | None) -> None:
+    for step in range(steps):
+        found = learning_rate(
+            step,
+            peak=0.7,
+            steps=steps,
+            warmup_steps=growth,
+            schedule="cosine" if milestones is None else "step",
+            milestones=milestones or (),
+        )
+        expected = rate_of_step(step, peak=0.7, steps=steps, growth=growth, milestones=milestones)
+        assert found == pytest.approx(expected, rel=1e-9, abs=1e-12), step
+        momentum = target_momentum(step, start=0.99, steps=steps)
+        assert ema_momentum(step, start=0.99, steps=steps) == pytest.approx(momentum, rel=1e-12)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from cyborgs.augmentation.crop import Crop, draw_crop
 from cyborgs.regions.label_grid import crop_labels, sample_lines
@@ -75,3 +76,33 @@ def test_lines_stay_in_the_image_and_never_go_back() -> None:
         assert lines.min() >= 0
         assert lines.max() < cells
         assert (np.diff(lines) >= 0).all()
+
+
+def test_ten_thousand_crops() -> None:
+    """Against the mode over a dense nearest-neighbour map; label maps on a feature grid and at image size."""
+    random = np.random.default_rng(4)
+    for number in range(10_000):
+        image_size = int(random.integers(20, 200)), int(random.integers(20, 200))
+        shape = image_size if number % 4 == 0 else (int(random.integers(1, 26)), int(random.integers(1, 26)))
+        labels = random.integers(0, int(random.integers(2, 257)), size=shape).astype(np.uint8)
+        crop = draw_crop(image_size, area=(0.08, 1.0), ratio=(0.75, 4 / 3), flip_probability=0.5, random=random)
+        grid, side = int(random.integers(1, 8)), int(random.integers(1, 8))
+        size = grid * side
+        dense = labels[
+            np.ix_(
+                _nearest(crop.top, crop.height, size, image_size[0], shape[0], mirrored=False),
+                _nearest(crop.left, crop.width, size, image_size[1], shape[1], mirrored=crop.flip),
+            )
+        ]
+        cells = dense.reshape(grid, side, grid, side).transpose(0, 2, 1, 3).reshape(grid, grid, -1)
+        present = np.unique(cells)
+        expected = present[(cells[..., None] == present).sum(axis=2).argmax(axis=2)]  # the lowest of equals
+        found = crop_labels(labels, image_size=image_size, crop=crop, size=size, grid=grid)
+        assert np.array_equal(found, expected), (number, image_size, shape, crop, size, grid)
+
+
+def _nearest(start: int, length: int, size: int, extent: int, cells: int, *, mirrored: bool) -> NDArray[np.int64]:
+    """The map's line under each pixel of a view; a centre on a boundary belongs to the next line."""
+    centres = (start + (np.arange(size) + 0.5) / size * length) / extent
+    lines = np.floor(centres * cells + 1e-9).astype(np.int64)
+    return lines[::-1] if mirrored else lines

@@ -9,7 +9,7 @@ from torch import Tensor
 from cyborgs.augmentation.dataset import Batch, StepSampler, ViewDataset, view_loader
 from cyborgs.augmentation.order import steps_per_epoch
 from cyborgs.training.pretraining import Metrics, Pretraining
-from schemas.errors import DataError, RunError
+from schemas.errors import DataError, RunError, UnreachableError
 from stages.checkpoint import backbone_of
 from stages.context import Context
 from stages.device import loader_workers
@@ -147,7 +147,7 @@ def _readable(batches: Iterable[Batch]) -> Iterator[Batch]:
     """The batches; a loader process hands over its traceback as the message, of which the last line is for people."""
     try:
         yield from batches
-    except DataError as error:
+    except (DataError, UnreachableError) as error:
         last = str(error).strip().splitlines()[-1]
         raise type(error)(last.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")) from error
 

@@ -10,14 +10,13 @@ from pathlib import Path
 from flows.space import check_space, check_space_left
 from schemas.artifacts import RunRecord, result_digest
 from schemas.config import RunConfig
-from schemas.errors import ConfigError, DataError, RunError
+from schemas.errors import ConfigError, DataError, RunError, UnreachableError
 from storage import layout
 from storage.artifacts import Standings
 from storage.demo_tiles import DEMO_TILES
 from storage.photographs import (
     Candidate,
     Limits,
-    expand,
     file_digest,
     inspect,
     is_annotation,
@@ -36,6 +35,7 @@ from storage.run import (
     replace_record,
     with_pinned_numerics,
 )
+from storage.sources import absolute, expand
 from storage.store import open_store
 
 
@@ -182,8 +182,8 @@ def _absolute(source: str) -> str:
     if source == DEMO_TILES:
         return source
     if is_annotation(source) and "=" in source:
-        return "=".join(str(expand(part).absolute()) for part in source.split("=", 1))
-    return str(expand(source).absolute())
+        return "=".join(absolute(part) for part in source.split("=", 1))
+    return absolute(source)
 
 
 def _check_one_decodes(data: tuple[str, ...], candidates: list[Candidate], limits: Limits) -> None:
@@ -191,7 +191,9 @@ def _check_one_decodes(data: tuple[str, ...], candidates: list[Candidate], limit
     reason = ""
     for candidate in candidates:
         try:
-            inspect((folders[candidate.source] / candidate.key).read_bytes(), limits)
+            inspect(folders[candidate.source].read(candidate.key), limits)
+        except UnreachableError:
+            raise
         except (DataError, OSError) as error:
             reason = reason or f"{candidate.key}: {error}"
         else:

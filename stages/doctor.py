@@ -16,6 +16,7 @@ from schemas.errors import CyborgsError, DataError
 from stages.duplicates import find_copies, fingerprints
 from storage.cache import cache_folder
 from storage.photographs import list_candidates, source_folder
+from storage.sources import is_remote
 
 State = Literal["good", "note", "bad"]
 _SHOWN = 10
@@ -181,8 +182,10 @@ def _photographs(data: str, against: str | None) -> Iterator[Finding]:
 
 
 def _paths(source: str) -> list[Path]:
+    if is_remote(source):
+        raise DataError(f"--data {source}: cyborgs doctor looks at photographs on a disk")
     folder = source_folder(source)
-    return [folder / candidate.key for candidate in list_candidates((source,))]
+    return [Path(folder.place(candidate.key)) for candidate in list_candidates((source,))]
 
 
 def _listed(problems: list[str], *, of: str, problem: str, advice: str) -> Iterator[Finding]:

@@ -6,11 +6,10 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from pathlib import Path
 
 from cyborgs.random_streams import stream
 from schemas.digests import digest_bytes, digest_json
-from schemas.errors import DataError
+from schemas.errors import DataError, UnreachableError
 from stages.context import Context, Outcome
 from storage import layout
 from storage.index import Photograph, Quarantined, content_digest, encode_photographs, encode_quarantine
@@ -23,6 +22,7 @@ from storage.photographs import (
     listing_digest,
     source_folder,
 )
+from storage.sources import PhotographFolder
 
 CHUNK = 2048
 """Photographs after which progress is saved."""
@@ -86,13 +86,15 @@ def index_images(context: Context) -> Outcome:
     )
 
 
-def examine(folder: Path, candidate: Candidate, limits: Limits) -> Row:
+def examine(folder: PhotographFolder, candidate: Candidate, limits: Limits) -> Row:
     """Decode a file fully: a row of the images table, or of the quarantine list with the reason."""
     try:
-        data = (folder / candidate.key).read_bytes()
+        data = folder.read(candidate.key)
         header = inspect(data, limits)
     except DataError as error:
         return Quarantined(candidate.source, candidate.key, str(error))
+    except UnreachableError:
+        raise  # which says nothing of this photograph
     except OSError as error:
         return Quarantined(candidate.source, candidate.key, f"cannot be read: {error.strerror}")
     return Photograph(

@@ -32,8 +32,8 @@ from stages.readers.samples import Split, files_digest
 from stages.readers.voc import CLASSES, voc, voc_root
 from stages.run_masks import masks_by_photograph
 from stages.weights import Weights, backbone_digest, load_weights
-from storage.photographs import expand
 from storage.provenance import provenance
+from storage.sources import expand
 
 Before = TypeVar("Before")
 After = TypeVar("After")

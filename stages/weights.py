@@ -13,8 +13,8 @@ from schemas.results import Encoder, UsedWeights
 from storage import layout
 from storage.artifacts import Artifact, Standing, Standings, load_artifact
 from storage.checkpoints import content_digest, decode_tensors, read_state_dict
-from storage.photographs import expand
 from storage.run import Run, find_run
+from storage.sources import expand
 
 _TARGET = "network/target.backbone."
 _COUNTER = "num_batches_tracked"

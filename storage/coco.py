@@ -2,13 +2,15 @@
 
 import contextlib
 import io
-from pathlib import Path, PurePosixPath
+import json
+from pathlib import PurePosixPath, PureWindowsPath
 
-from schemas.errors import DataError
+from schemas.errors import DataError, UnreachableError
+from storage.sources import PhotographFolder, expand, is_file, is_remote, open_folder, read_file
 
 
-def photograph_folder(source: str) -> Path:
-    """The folder of the photographs of `FILE.json` or `FILE.json=FOLDER`.
+def photograph_folder(source: str) -> PhotographFolder:
+    """The folder of the photographs of `FILE.json` or `FILE.json=FOLDER`, each on a disk or on S3.
 
     Without a folder COCO's own arrangement is tried: `annotations/instances_train2017.json` beside `train2017/`.
 
@@ -16,23 +18,22 @@ def photograph_folder(source: str) -> Path:
         DataError: the file or the folder is not there.
     """
     file, _, given = source.partition("=")
-    path = Path(file).expanduser()
-    if not path.is_file():
+    if not is_file(file):
         raise DataError(f"--data {source}: no such file {file}")
     if given:
-        folder = Path(given).expanduser()
-        if not folder.is_dir():
+        folder = open_folder(given)
+        if not folder.exists():
             raise DataError(f"--data {source}: no such folder {given}")
         return folder
+    scheme, path = ("s3://", PurePosixPath(file[5:])) if is_remote(file) else ("", expand(file))
     split = path.stem.rpartition("_")[2]
     root = path.parent.parent if path.parent.name == "annotations" else path.parent
-    tried = [root / split, root / "images" / split, root / "images"]
-    for folder in tried:
-        if folder.is_dir():
+    tried = [f"{scheme}{folder}" for folder in (root / split, root / "images" / split, root / "images")]
+    for place in tried:
+        folder = open_folder(place)
+        if folder.exists():
             return folder
-    raise DataError(
-        f"--data {source}: its photographs are not in {', '.join(map(str, tried))}; say where: {file}=FOLDER"
-    )
+    raise DataError(f"--data {source}: its photographs are not in {', '.join(tried)}; say where: {file}=FOLDER")
 
 
 def annotated_photographs(source: str) -> list[str]:
@@ -45,9 +46,16 @@ def annotated_photographs(source: str) -> list[str]:
     from pycocotools.coco import COCO
 
     file = source.partition("=")[0]
+    coco = COCO()
     try:
+        coco.dataset = json.loads(_read(source))
+        if not isinstance(coco.dataset, dict):
+            raise TypeError(f"found {type(coco.dataset).__name__}")
         with contextlib.redirect_stdout(io.StringIO()):
-            images = list(COCO(str(Path(file).expanduser())).dataset["images"])
+            coco.createIndex()
+        images = list(coco.dataset["images"])
+    except DataError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError, AssertionError, RecursionError) as error:
         raise DataError(f'--data {file}: not a COCO json with "images": {" ".join(str(error).split())}') from error
     names = set()
@@ -55,7 +63,23 @@ def annotated_photographs(source: str) -> list[str]:
         name = image.get("file_name") if isinstance(image, dict) else None
         if not isinstance(name, str) or not name:
             raise DataError(f'--data {file}: image {position} under "images" has no "file_name"')
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\0" in name:
+        if _leads_out(name):
             raise DataError(f"--data {file}: image {position} leads out of the data folder: {name!r}")
         names.add(PurePosixPath(name).as_posix())
     return sorted(names)
+
+
+def _leads_out(name: str) -> bool:
+    """Whether a name could be taken for one outside of its folder, here or on the system that wrote it."""
+    posix, windows = PurePosixPath(name), PureWindowsPath(name)
+    return "\0" in name or bool(posix.anchor or windows.anchor) or ".." in (*posix.parts, *windows.parts)
+
+
+def _read(source: str) -> bytes:
+    file = source.partition("=")[0]
+    try:
+        return read_file(file)
+    except UnreachableError:
+        raise
+    except OSError as error:
+        raise DataError(f"--data {source}: {file} cannot be read: {error.strerror}") from error

@@ -8,6 +8,7 @@ import os
 import struct
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,18 +18,17 @@ from PIL import Image, ImageOps
 
 from schemas.config import IndexConfig
 from schemas.digests import digest_bytes, digest_json
-from schemas.errors import DataError, PhotographChangedError
+from schemas.errors import DataError, PhotographChangedError, UnreachableError
 from storage.coco import annotated_photographs, photograph_folder
 from storage.demo_tiles import DEMO_TILES, demo_tiles_folder
+from storage.sources import SUFFIXES, LocalFolder, PhotographFolder, open_folder
 
 # index.max_megapixels is the limit, checked before any pixel is decoded; Pillow's own would warn or refuse earlier.
 Image.MAX_IMAGE_PIXELS = None
 # Of harmless flaws in EXIF data, several lines for each photograph.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\..*")
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
-MISSING = -1
-"""Size of a photograph that is named and not there: index-images quarantines it."""
+_AT_ONCE = 16
 _ORIENTATION_TAG = 0x0112
 _TRANSPOSED = frozenset({5, 6, 7, 8})
 
@@ -67,32 +67,25 @@ class Header:
     orientation: int
 
 
-def expand(path: str) -> Path:
-    """A path with `~` replaced by the home folder, where there is one."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        return Path(path)
-
-
-def source_folder(source: str) -> Path:
+def source_folder(source: str) -> PhotographFolder:
     """The folder that the photographs of a data source lie in.
 
-    A source is a folder, a COCO json (`instances.json`, or `instances.json=FOLDER`), or `demo-tiles`.
+    A source is a folder, a COCO json (`instances.json`, or `instances.json=FOLDER`), each on a disk or on S3, or
+    `demo-tiles`.
 
     Raises:
         DataError: it does not exist.
     """
     if source == DEMO_TILES:
-        return demo_tiles_folder()
+        return LocalFolder(demo_tiles_folder())
     if is_annotation(source):
         return photograph_folder(source)
-    folder = expand(source)
-    if not folder.exists():
-        raise DataError(f"--data {source}: no such folder")
-    if not folder.is_dir():
+    folder = open_folder(source)
+    if folder.exists():
+        return folder
+    if folder.is_file():
         raise DataError(f"--data {source}: this is a file; give a folder of photographs or a COCO .json")
-    return folder
+    raise DataError(f"--data {source}: no such folder")
 
 
 def list_candidates(sources: tuple[str, ...]) -> list[Candidate]:
@@ -105,9 +98,12 @@ def list_candidates(sources: tuple[str, ...]) -> list[Candidate]:
     for number, source in enumerate(sources):
         folder = source_folder(source)
         if is_annotation(source):
-            of_source = [_candidate(number, folder, key) for key in annotated_photographs(source)]
+            keys = annotated_photographs(source)
+            # On S3 each asks the server.
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                of_source = [Candidate(number, *pair) for pair in zip(keys, pool.map(folder.size, keys), strict=True)]
         else:
-            of_source = [Candidate(number, key, size) for key, size in _walk(folder)]
+            of_source = [Candidate(number, key, size) for key, size in folder.walk()]
         if not of_source:
             raise DataError(f"--data {source}: no photographs here ({', '.join(sorted(SUFFIXES))})")
         found.extend(of_source)
@@ -182,34 +178,34 @@ class PhotographReader:
     Picklable, so that loader processes can hold one.
     """
 
-    def __init__(self, folders: list[Path], sources: list[int], keys: list[str], digests: list[str]) -> None:
-        self._folders = [str(folder) for folder in folders]
-        self._sources, self._keys, self._digests = sources, keys, digests
+    def __init__(
+        self, folders: list[PhotographFolder], sources: list[int], keys: list[str], digests: list[str]
+    ) -> None:
+        self._folders, self._sources, self._keys, self._digests = folders, sources, keys, digests
 
     def __len__(self) -> int:
         return len(self._keys)
-
-    def path(self, row: int) -> Path:
-        """Where the photograph of a row is expected."""
-        return Path(self._folders[self._sources[row]]) / self._keys[row]
 
     def __call__(self, row: int) -> Image.Image:
         """The photograph, RGB, upright.
 
         Raises:
             PhotographChangedError: it is gone or its bytes are not those that were indexed.
+            UnreachableError: the storage that it is on does not answer.
         """
-        path = self.path(row)
+        folder, key = self._folders[self._sources[row]], self._keys[row]
         try:
-            data = path.read_bytes()
+            data = folder.read(key)
+        except UnreachableError:
+            raise  # which says nothing of this photograph
         except OSError as error:
             raise PhotographChangedError(
-                f"photograph {path} (row {row}) cannot be read: {error.strerror}; "
+                f"photograph {folder.place(key)} (row {row}) cannot be read: {error.strerror}; "
                 "if the photographs have moved, say where with --data"
             ) from error
         if digest_bytes(data) != self._digests[row]:
             raise PhotographChangedError(
-                f"photograph {path} (row {row}) has changed since it was indexed; "
+                f"photograph {folder.place(key)} (row {row}) has changed since it was indexed; "
                 "put the old file back, or start a new run"
             )
         return decode(data)
@@ -223,40 +219,6 @@ def encode_key(key: str) -> str:
 def is_annotation(source: str) -> bool:
     """Whether it names a COCO json; a folder may have `=` in its name."""
     return source.split("=")[0].lower().endswith(".json")
-
-
-def _candidate(source: int, folder: Path, key: str) -> Candidate:
-    try:
-        return Candidate(source, key, (folder / key).stat().st_size)
-    except OSError:
-        return Candidate(source, key, MISSING)
-
-
-def _walk(folder: Path) -> Iterator[tuple[str, int]]:
-    """(path below `folder`, bytes) of files with a photograph's suffix; links followed, loops and hidden left out."""
-    seen = set()
-    pending = [(folder, "")]
-    while pending:
-        current, prefix = pending.pop()
-        real = os.path.realpath(current)
-        if real in seen:
-            continue
-        seen.add(real)
-        try:
-            entries = sorted(os.scandir(current), key=lambda entry: entry.name)
-        except OSError as error:
-            raise DataError(f"--data {current}: cannot be listed: {error.strerror}") from error
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            path = Path(entry.path)  # its questions answer False where a link leads nowhere or in circles
-            if path.is_dir():
-                pending.append((path, f"{prefix}{entry.name}/"))
-            elif path.suffix.lower() in SUFFIXES:
-                if path.is_file():
-                    yield f"{prefix}{entry.name}", path.stat().st_size
-                elif path.is_symlink():
-                    yield f"{prefix}{entry.name}", MISSING
 
 
 def file_digest(path: Path) -> str:

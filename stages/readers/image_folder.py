@@ -6,7 +6,7 @@ from PIL import Image
 
 from schemas.errors import DataError
 from stages.readers.samples import LazySamples, Split, need_folder, read_photograph
-from storage.photographs import SUFFIXES
+from storage.sources import SUFFIXES
 
 _LAYOUT = "an ImageFolder"
 

@@ -12,7 +12,8 @@ from PIL import Image
 
 from schemas.digests import DIGEST_BYTES
 from schemas.errors import DataError
-from storage.photographs import SUFFIXES, decode
+from storage.photographs import decode
+from storage.sources import SUFFIXES
 
 Sample = TypeVar("Sample")
 

@@ -8,6 +8,7 @@ import pytest
 
 from schemas.errors import DataError
 from storage.photographs import list_candidates, source_folder
+from storage.sources import LocalFolder
 from tests.storage.samples import make_photographs
 
 
@@ -29,7 +30,7 @@ def keys(source: object) -> list[str]:
 def test_cocos_own_arrangement_is_found(tmp_path: Path, arrangement: str) -> None:
     make_photographs(tmp_path / arrangement, 3)
     file = annotations(tmp_path / "annotations" / "instances_train2017.json", images("2.png", "0.png"))
-    assert source_folder(str(file)) == tmp_path / arrangement
+    assert source_folder(str(file)) == LocalFolder(tmp_path / arrangement)
     assert keys(file) == ["0.png", "2.png"], "the photographs named, sorted, and no others"
     assert capital(file) == keys(file)
 
@@ -70,7 +71,19 @@ def test_a_photograph_that_is_not_there_is_listed_for_the_quarantine(tmp_path: P
     assert [(c.key, c.bytes < 0) for c in list_candidates((str(file),))] == [("0.png", False), ("gone.png", True)]
 
 
-@pytest.mark.parametrize("name", ["/etc/passwd", "../secret.png", "a/../../secret.png", "a/..", "a\0.png"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/etc/passwd",
+        "../secret.png",
+        "a/../../secret.png",
+        "a/..",
+        "a\0.png",
+        "..\\secret.png",
+        "C:\\secret.png",
+        "\\\\host\\a.png",
+    ],
+)
 def test_names_that_lead_outside_are_refused(tmp_path: Path, name: str) -> None:
     make_photographs(tmp_path / "images", 1)
     with pytest.raises(DataError, match=r"my\.json: image 1 leads out of the data folder") as caught:

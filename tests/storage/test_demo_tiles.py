@@ -8,6 +8,7 @@ from PIL import Image
 
 from storage.demo_tiles import DEMO_TILES, demo_tiles_folder
 from storage.photographs import list_candidates, listing_digest, source_folder
+from storage.sources import LocalFolder
 from tests.storage.samples import snapshot
 
 
@@ -28,7 +29,7 @@ def test_a_few_dozen_tiles_the_same_each_time(tmp_path: Path, cache: Path, monke
     monkeypatch.setenv("CYBORGS_CACHE", str(cache))
     assert demo_tiles_folder() == folder
     assert {tile: tile.stat().st_mtime_ns for tile in tiles} == stamps, "made once"
-    assert source_folder(DEMO_TILES) == folder
+    assert source_folder(DEMO_TILES) == LocalFolder(folder)
     assert len(listing_digest(list_candidates((DEMO_TILES,)))) == 32
     assert len(list_candidates((DEMO_TILES,))) == len(tiles)
 

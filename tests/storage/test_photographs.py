@@ -23,6 +23,7 @@ from storage.photographs import (
     listing_digest,
     source_folder,
 )
+from storage.sources import LocalFolder
 from tests.storage.samples import encoded, make_photographs, photograph
 
 ORIENTATION = 0x0112
@@ -122,7 +123,7 @@ def test_a_name_that_is_not_utf8_is_found_read_and_digested(tmp_path: Path) -> N
     assert encode_key(found.key) == "caf\\xe9.png"
     encode_key(found.key).encode("ascii")
     assert len(listing_digest([found])) == 32
-    reader = PhotographReader([tmp_path], [0], [found.key], [digest_bytes(data)])
+    reader = PhotographReader([LocalFolder(tmp_path)], [0], [found.key], [digest_bytes(data)])
     np.testing.assert_array_equal(reader(0), photograph())
 
 
@@ -275,7 +276,7 @@ def test_the_setting_alone_decides_what_is_too_large(allowed: int, side: int) ->
 def reader_of(folder: Path) -> PhotographReader:
     found = list_candidates((str(folder),))
     digests = [file_digest(folder / c.key) for c in found]
-    return PhotographReader([folder], [c.source for c in found], [c.key for c in found], digests)
+    return PhotographReader([LocalFolder(folder)], [c.source for c in found], [c.key for c in found], digests)
 
 
 def test_the_reader_gives_the_pixels_of_its_row_also_after_pickling(tmp_path: Path) -> None:
@@ -291,7 +292,9 @@ def test_the_reader_looks_in_the_folder_of_the_rows_source(tmp_path: Path) -> No
         (tmp_path / name).mkdir()
         (tmp_path / name / "0.png").write_bytes(encoded(photograph(number)))
     digests = [file_digest(tmp_path / name / "0.png") for name in ("b", "a")]
-    reader = PhotographReader([tmp_path / "a", tmp_path / "b"], [1, 0], ["0.png", "0.png"], digests)
+    reader = PhotographReader(
+        [LocalFolder(tmp_path / "a"), LocalFolder(tmp_path / "b")], [1, 0], ["0.png", "0.png"], digests
+    )
     np.testing.assert_array_equal(reader(0), photograph(1))
     np.testing.assert_array_equal(reader(1), photograph(0))
 
@@ -315,4 +318,4 @@ def test_a_photograph_that_is_gone_is_named_with_what_to_do(tmp_path: Path) -> N
 def test_source_folder_expands_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "pictures").mkdir()
-    assert source_folder("~/pictures") == tmp_path / "pictures"
+    assert source_folder("~/pictures") == LocalFolder(tmp_path / "pictures")

@@ -15,6 +15,10 @@ from schemas.settings import Settings
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
+MOST_CYCLES = 10_000
+"""Every cycle is three stages: a plan with more is a slip of the keyboard."""
+
+
 def _as_range(value: Any) -> Any:
     """A single number stands for the range that holds only it."""
     return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
@@ -271,6 +275,11 @@ class RunConfig(Settings):
             raise ValueError(
                 f"schedule.epochs {schedule.epochs} leaves nothing after schedule.warmup_epochs "
                 f"{schedule.warmup_epochs}: raise the one or lower the other"
+            )
+        if schedule.bootstrap_every_epochs and schedule.epochs // schedule.bootstrap_every_epochs > MOST_CYCLES:
+            raise ValueError(
+                f"schedule.epochs {schedule.epochs} with schedule.bootstrap_every_epochs "
+                f"{schedule.bootstrap_every_epochs} makes more than {MOST_CYCLES} cycles: raise the second"
             )
         if self.optimization.lr_warmup_epochs > schedule.epochs:
             raise ValueError(

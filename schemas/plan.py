@@ -40,7 +40,7 @@ def bootstrap_epochs(config: RunConfig) -> list[int]:
     """Epochs before which masks are made: W, and every t > W with t % N == 0."""
     schedule = config.schedule
     first, every = schedule.warmup_epochs, schedule.bootstrap_every_epochs
-    later = [epoch for epoch in range(first + 1, schedule.epochs) if every and epoch % every == 0]
+    later = range(every * (first // every + 1), schedule.epochs, every) if every else ()
     return [first, *later]
 
 

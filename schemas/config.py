@@ -16,6 +16,10 @@ from schemas.settings import Settings
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
+MOST_CYCLES = 10_000
+"""Every cycle is three stages: a plan with more is a slip of the keyboard."""
+
+
 def _as_range(value: Any) -> Any:
     """A single number stands for the range that holds only it."""
     return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
@@ -292,6 +296,11 @@ class RunConfig(Settings):
             raise ValueError(
                 f"schedule.extended_from {list(schedule.extended_from)}: name totals in rising order, above "
                 f"schedule.warmup_epochs {schedule.warmup_epochs} and below schedule.epochs {schedule.epochs}"
+            )
+        if schedule.bootstrap_every_epochs and schedule.epochs // schedule.bootstrap_every_epochs > MOST_CYCLES:
+            raise ValueError(
+                f"schedule.epochs {schedule.epochs} with schedule.bootstrap_every_epochs "
+                f"{schedule.bootstrap_every_epochs} makes more than {MOST_CYCLES} cycles: raise the second"
             )
         if self.optimization.lr_warmup_epochs > schedule.epochs:
             raise ValueError(

@@ -56,6 +56,30 @@ def change_config(config: RunConfig, assignments: Iterable[str]) -> RunConfig:
     return parse_config(tree, where="the run's config")
 
 
+class _Loader(yaml.SafeLoader):
+    """Safe YAML without references: a few lines of them grow to more than a machine's memory, or into themselves."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.composer.ComposerError(None, None, f"*{event.anchor}: write the value out", event.start_mark)
+        return super().compose_node(parent, index)
+
+
+_NOT_YAML = (yaml.YAMLError, ValueError, RecursionError, OverflowError)
+"""ValueError: not UTF-8, a date that no calendar has, a number of thousands of digits."""
+
+
+def _load_yaml(text: str) -> Any:
+    return yaml.load(text, _Loader)
+
+
+def _shown(text: str, most: int = 80) -> str:
+    """On one line, whatever was written, and not much of it."""
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
+    return line if len(line) <= most else f"{line[:most]}…"
+
+
 def parse_config(tree: Mapping[str, Any], *, where: str) -> RunConfig:
     """Validate a tree of settings; `where` opens each message."""
     return parse_settings(RunConfig, tree, where=where, hint="`cyborgs plan CONFIG --settings`")
@@ -85,9 +109,9 @@ def read_tree(path: Path) -> dict[str, Any]:
         ConfigError: it is not YAML, or not a group of settings.
     """
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config {path}: not readable as YAML: {' '.join(str(error).split())}") from error
+        tree = _load_yaml(path.read_text(encoding="utf-8"))
+    except _NOT_YAML as error:
+        raise ConfigError(f"config {path}: not readable as YAML: {_shown(str(error), 300)}") from error
     if tree is None:
         tree = {}
     if not isinstance(tree, dict):
@@ -108,11 +132,11 @@ def lay_over(tree: dict[str, Any], assignments: Iterable[str]) -> None:
 def _assign(tree: dict[str, Any], assignment: str) -> None:
     name, equals, text = assignment.partition("=")
     if not equals or not name.strip():
-        raise ConfigError(f"--set {assignment}: write it as name=value, such as train.temperature=0.2")
+        raise ConfigError(f"--set {_shown(assignment)}: write it as name=value, such as train.temperature=0.2")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {assignment}: the value is not readable as YAML") from error
+        value = _load_yaml(text)
+    except _NOT_YAML as error:
+        raise ConfigError(f"--set {_shown(assignment)}: the value is not readable as YAML") from error
     *parents, leaf = name.strip().split(".")
     node = tree
     for parent in parents:
@@ -120,7 +144,7 @@ def _assign(tree: dict[str, Any], assignment: str) -> None:
         if child is None:
             child = node[parent] = {}
         if not isinstance(child, dict):
-            raise ConfigError(f"--set {assignment}: {parent} is a value, not a group of settings")
+            raise ConfigError(f"--set {_shown(assignment)}: {_shown(parent)} is a value, not a group of settings")
         node = child
     node[leaf] = value
 
@@ -128,7 +152,7 @@ def _assign(tree: dict[str, Any], assignment: str) -> None:
 def _explain(detail: Any, model: type[BaseModel], hint: str) -> str:
     # A position within a list is no setting: the value at fault is shown anyway.
     location = [str(part) for part in detail["loc"] if isinstance(part, str)]
-    name = ".".join(location)
+    name = _shown(".".join(location))
     if detail["type"] == "extra_forbidden":
         return f"unknown setting {name}{_suggestion(location, model, hint)}"
     message = str(detail["msg"]).removeprefix("Value error, ")
@@ -137,7 +161,14 @@ def _explain(detail: Any, model: type[BaseModel], hint: str) -> str:
     if detail["type"] == "value_error":
         # A rule between fields of one group opens with the field's name.
         return f"{name}.{message}" if name in model.model_fields else f"{name}: {message}"
-    return f"{name} = {detail['input']!r}: {message[0].lower()}{message[1:]}"
+    return f"{name} = {_shown(_written(detail['input']))}: {message[0].lower()}{message[1:]}"
+
+
+def _written(value: object) -> str:
+    try:
+        return repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
 
 
 def _suggestion(location: list[str], model: type[BaseModel], hint: str) -> str:

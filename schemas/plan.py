@@ -42,8 +42,8 @@ def bootstrap_epochs(config: RunConfig) -> list[int]:
     """Epochs before which masks are made: W, every t > W with t % N == 0, and where a finished run was extended."""
     schedule = config.schedule
     first, every = schedule.warmup_epochs, schedule.bootstrap_every_epochs
-    later = {epoch for epoch in range(first + 1, schedule.epochs) if every and epoch % every == 0}
-    return [first, *sorted(later | set(schedule.extended_from))]
+    later = range(every * (first // every + 1), schedule.epochs, every) if every else ()
+    return sorted({first, *later, *schedule.extended_from})
 
 
 def schedule_epochs(config: RunConfig, last_epoch: int) -> int:

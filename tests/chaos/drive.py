@@ -49,7 +49,9 @@ def _by_hand(url: str, step: Step, request: StageRequest) -> int:
         processes = str(run.config.numerics.world_size)
         agent = ["-m", "torch.distributed.run", "--nnodes", "1", "--nproc-per-node", processes]
         meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "--shutdown-timeout", "120"]
-        command = [sys.executable, *agent, *meeting, "-m", "--", *command[command.index("stages") :]]
+        cycle = [] if step.cycle is None else ["--cycle", str(step.cycle)]
+        stage = ["stages", step.stage, "--with-parent", "--run", url, *cycle]
+        command = [sys.executable, *agent, *meeting, "-m", "--", *stage]
     return subprocess.run(command, env=os.environ | {"PYTHONSAFEPATH": "1"}, check=False).returncode
 
 

@@ -79,3 +79,22 @@ def test_a_damaged_store_is_not_packed(store: Path, cache: Path) -> None:
     with pytest.raises(DamagedArtifactError, match=f"rows 16 to {ROWS - 1}"):
         pack_masks(store, name="c")
     assert list((cache / "masks").iterdir()) == [], "half a copy was left"
+
+
+@pytest.mark.parametrize("part", ["c.labels", "c.shapes.npy"])
+def test_a_copy_in_which_a_byte_has_changed_is_packed_again(store: Path, cache: Path, part: str) -> None:
+    for at in range(-100, 100, 9):
+        pack_masks(store, name="c")
+        damaged = bytearray((cache / "masks" / part).read_bytes())
+        damaged[at] ^= 1
+        (cache / "masks" / part).write_bytes(damaged)
+        assert_equals_the_store(pack_masks(store, name="c"), mask_rows())
+
+
+def test_what_a_killed_process_left_is_written_over(store: Path, cache: Path) -> None:
+    (cache / "masks").mkdir()
+    (cache / "masks" / ".partial-c.labels").write_bytes(b"half")
+    packed = pack_masks(store, name="c")
+    assert_equals_the_store(packed, mask_rows())
+    packed.remove()
+    assert list((cache / "masks").iterdir()) == []

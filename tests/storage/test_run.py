@@ -68,6 +68,27 @@ def test_a_damaged_record_is_one_clear_line(tmp_path: Path, text: bytes) -> None
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("version", [0, 2])
+def test_a_record_of_another_format_is_refused_with_the_versions(tmp_path: Path, version: int) -> None:
+    """As another version writes it: whole, by its own digests."""
+    make_run(tmp_path / "run")
+    tree = json.loads((tmp_path / "run" / "run.json").read_text())
+    del tree["checks"]
+    tree |= {"format": version, "created": tree["created"] | {"code": "9.8"}, "new": 1}
+    (tmp_path / "run" / "run.json").write_text(json.dumps(tree))
+    with pytest.raises(
+        RunError, match=rf"run\.json was written in format {version} by version 9\.8; this .* format 1: "
+    ):
+        open_run(str(tmp_path / "run"))
+
+
+def test_a_record_of_the_first_versions_is_read(tmp_path: Path) -> None:
+    """They wrote no digests beside what they said."""
+    record = make_run(tmp_path / "run").record
+    (tmp_path / "run" / "run.json").write_text(record.model_dump_json(indent=1))
+    assert open_run(str(tmp_path / "run")).record == record
+
+
 def test_a_record_cut_short_is_one_clear_line(tmp_path: Path) -> None:
     make_run(tmp_path / "run")
     whole = (tmp_path / "run" / "run.json").read_bytes()

@@ -30,7 +30,7 @@ for command in (evaluate, compare, export, doctor):
 ConfigArgument = Annotated[str, typer.Argument(help="a name under configs/ (demo, small, coco) or a YAML file")]
 RunOption = Annotated[str, typer.Option("--run", metavar="URL", help="path or URL of the run")]
 
-_SEVERAL = ("--data", "--set")
+_SEVERAL = ("--data", "--set", "--images")
 """Options that take all values up to the next option: `--data DIR1 DIR2`."""
 
 

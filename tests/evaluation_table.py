@@ -2,8 +2,8 @@
 
     CYBORGS_SAMPLE_DATA=DIR python -m tests.evaluation_table OUT_DIR [SEEDS]
 
-The runs see coco-mini's train2017 and BSDS' train photographs, and none that is measured. All computes in one thread,
-so that a busy machine gives the same. What is there in OUT_DIR is kept: the same command goes on where it stopped.
+The runs see coco-mini's train2017 and BSDS' train photographs, none that is measured. All computes in one thread, so
+that a busy machine gives the same. What is there in OUT_DIR is kept: the same command goes on where it stopped.
 """
 
 import os

@@ -47,7 +47,7 @@ def stop_for_a_look(run: Run, result: StageResult) -> None:
         return  # nothing is left to go on with
     shown = {
         "index-images": f"{run.store.url}/{result.path}/{layout.QUARANTINE}",
-        "bootstrap-masks": f"cyborgs masks path {run.store.url} --cycle {step.cycle}",
+        "bootstrap-masks": f"cyborgs masks show {run.store.url} --cycle {step.cycle}",
     }.get(step.stage, f"cyborgs status {run.store.url}")
     raise PausedError(
         f"paused after {result.name} (placement.pause_after); have a look: {shown}; the same command goes on"

@@ -22,8 +22,9 @@ def test_a_run_pauses_goes_on_and_is_extended(tmp_path: Path, photographs: Path,
     assert line.startswith("paused after bootstrap-masks cycle 0 (placement.pause_after); have a look: cyborgs masks")
     assert "Traceback" not in paused.stderr
     assert _states(url) == ["done", "done", "done", *["pending"] * 5]
-    looked = run([*CYBORGS, *line.split("have a look: cyborgs ")[1].split(";")[0].split()])
+    looked = run([*CYBORGS, *line.split("have a look: cyborgs ")[1].split(";")[0].split()], cwd=tmp_path)
     assert looked.returncode == 0, looked.stderr
+    assert (tmp_path / "masks-cycle-0.png").is_file()
 
     again = run([*CYBORGS, "run", "--run", str(url)])
     assert again.returncode == EXIT_PAUSED, again.stderr

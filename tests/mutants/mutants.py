@@ -15,7 +15,9 @@ class Mutant:
     """Folder or file under tests/."""
 
 
-LOSSES, TRAINING = "cyborgs/losses", "cyborgs/training"
+LOSSES = "cyborgs/losses"
+_STEP_TESTS = "cyborgs/training/test_pretraining.py"
+_VMF_STEP_TESTS = "cyborgs/training/test_vmf_step.py"
 _VMF, _MASK = "cyborgs/losses/vmf.py", "cyborgs/losses/mask_contrastive.py"
 _VMF_STEP, _STEP = "cyborgs/training/vmf_step.py", "cyborgs/training/pretraining.py"
 _KMEANS, _BOOTSTRAP = "cyborgs/clustering/spherical_kmeans.py", "cyborgs/clustering/bootstrap.py"
@@ -73,7 +75,7 @@ MUTANTS = [
         _VMF_STEP,
         "[(matches >= 0).sum() for matches in (matches_1, matches_2)]",
         "[torch.tensor(matches.numel()) for matches in (matches_1, matches_2)]",
-        "cyborgs/training/test_vmf_step.py",
+        _VMF_STEP_TESTS,
     ),
     Mutant(
         "overlap not masked",
@@ -182,14 +184,14 @@ MUTANTS = [
         "self._project(self.network.target, features[view], batch, part, view)",
         "self._project(self.network.target, features[view], batch | {'regions': batch['regions'].roll(1, 2)}, "
         "part, view)",
-        TRAINING,
+        _STEP_TESTS,
     ),
     Mutant(
         "target in eval mode",
         _STEP,
         "        self.network.train()\n",
         "        self.network.train()\n        self.network.target.eval()\n",
-        TRAINING,
+        _STEP_TESTS,
     ),
     Mutant("EMA without buffers", _EMA, "average.copy_(buffer)", "average.copy_(average)", "cyborgs/optimization"),
     Mutant(
@@ -239,7 +241,7 @@ MUTANTS = [
         _VMF_STEP,
         "Clustering(c.prototypes, c.assignments[part])",
         "Clustering(c.prototypes * (1 + (m := online[0].sum()) - m.detach()), c.assignments[part])",
-        TRAINING,
+        _VMF_STEP_TESTS,
     ),
     Mutant(
         "vMF joining at t % M == 1",

@@ -1,6 +1,7 @@
 """From a YAML file (or a name under configs/) and `--set a.b=c` to a RunConfig, with one clear line per mistake."""
 
 import difflib
+import reprlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,23 @@ from schemas.config import RunConfig
 from schemas.errors import ConfigError
 
 CONFIG_FOLDER = Path(__file__).resolve().parent.parent / "configs"
+
+
+_VALUES = reprlib.Repr()
+_VALUES.maxstring = _VALUES.maxother = 200
+_VALUES.maxlevel = 3
+
+
+class _SettingsLoader(yaml.SafeLoader):
+    """YAML of plain values; a setting that is given twice is a mistake, where YAML's own rule lets the last one win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """As the base class."""
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        for name in names:
+            if names.count(name) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"{name} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def config_names() -> list[str]:
@@ -41,8 +59,9 @@ def load_config(name: str, assignments: Iterable[str] = ()) -> RunConfig:
     """
     path = find_config(name)
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        tree = yaml.load(path.read_text(encoding="utf-8"), _SettingsLoader)
+    # Beside YAMLError: bytes that are no text, dates that do not exist, brackets nested by the thousand.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"config {path}: not readable as YAML: {' '.join(str(error).split())}") from error
     if tree is None:
         tree = {}
@@ -79,8 +98,8 @@ def _assign(tree: dict[str, Any], assignment: str) -> None:
     if not equals or not name.strip():
         raise ConfigError(f"--set {assignment}: write it as name=value, such as train.temperature=0.2")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        value = yaml.load(text, _SettingsLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"--set {assignment}: the value is not readable as YAML") from error
     *parents, leaf = name.strip().split(".")
     node = tree
@@ -106,7 +125,8 @@ def _explain(detail: Any) -> str:
     if detail["type"] == "value_error":
         # A rule between fields of one group opens with the field's name.
         return f"{name}.{message}" if name in RunConfig.model_fields else f"{name}: {message}"
-    return f"{name} = {detail['input']!r}: {message[0].lower()}{message[1:]}"
+    # Bounded: a few aliases that name each other make values of gigabytes.
+    return f"{name} = {_VALUES.repr(detail['input'])}: {message[0].lower()}{message[1:]}"
 
 
 def _suggestion(location: list[str]) -> str:

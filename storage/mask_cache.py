@@ -43,7 +43,7 @@ class PackedMasks:
 def _is_whole(file: Path, table: Path) -> bool:
     if not (file.exists() and table.exists()):
         return False
-    return file.stat().st_size == int(np.load(table).astype(np.int64).prod(axis=1).sum())
+    return file.stat().st_size == int(np.load(table, allow_pickle=False).astype(np.int64).prod(axis=1).sum())
 
 
 def pack_masks(store: Path, *, name: str) -> PackedMasks:
@@ -74,4 +74,4 @@ def pack_masks(store: Path, *, name: str) -> PackedMasks:
             aside.replace(table)
         finally:
             aside.unlink(missing_ok=True)
-    return PackedMasks(file, np.load(table))
+    return PackedMasks(file, np.load(table, allow_pickle=False))

@@ -22,6 +22,7 @@ from storage.photographs import (
     is_annotation,
     list_candidates,
     listing_digest,
+    read_candidate,
     source_folder,
 )
 from storage.provenance import provenance
@@ -191,7 +192,7 @@ def _check_one_decodes(data: tuple[str, ...], candidates: list[Candidate], limit
     reason = ""
     for candidate in candidates:
         try:
-            inspect(folders[candidate.source].read(candidate.key), limits)
+            inspect(read_candidate(folders[candidate.source], candidate, limits), limits)
         except UnreachableError:
             raise
         except (DataError, OSError) as error:

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from schemas.config import RunConfig
 from schemas.errors import ConfigError
+from schemas.plain_yaml import NOT_YAML, load_yaml
 
 AnySettings = TypeVar("AnySettings", bound=BaseModel)
 CONFIG_FOLDER = Path(__file__).resolve().parent.parent / "configs"
@@ -56,24 +56,6 @@ def change_config(config: RunConfig, assignments: Iterable[str]) -> RunConfig:
     return parse_config(tree, where="the run's config")
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML without references: a few lines of them grow to more than a machine's memory, or into themselves."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(None, None, f"*{event.anchor}: write the value out", event.start_mark)
-        return super().compose_node(parent, index)
-
-
-_NOT_YAML = (yaml.YAMLError, ValueError, RecursionError, OverflowError)
-"""ValueError: not UTF-8, a date that no calendar has, a number of thousands of digits."""
-
-
-def _load_yaml(text: str) -> Any:
-    return yaml.load(text, _Loader)
-
-
 def _shown(text: str, most: int = 80) -> str:
     """On one line, whatever was written, and not much of it."""
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
@@ -109,8 +91,8 @@ def read_tree(path: Path) -> dict[str, Any]:
         ConfigError: it is not YAML, or not a group of settings.
     """
     try:
-        tree = _load_yaml(path.read_text(encoding="utf-8"))
-    except _NOT_YAML as error:
+        tree = load_yaml(path.read_text(encoding="utf-8"))
+    except NOT_YAML as error:
         raise ConfigError(f"config {path}: not readable as YAML: {_shown(str(error), 300)}") from error
     if tree is None:
         tree = {}
@@ -134,8 +116,8 @@ def _assign(tree: dict[str, Any], assignment: str) -> None:
     if not equals or not name.strip():
         raise ConfigError(f"--set {_shown(assignment)}: write it as name=value, such as train.temperature=0.2")
     try:
-        value = _load_yaml(text)
-    except _NOT_YAML as error:
+        value = load_yaml(text)
+    except NOT_YAML as error:
         raise ConfigError(f"--set {_shown(assignment)}: the value is not readable as YAML") from error
     *parents, leaf = name.strip().split(".")
     node = tree

@@ -20,6 +20,7 @@ from storage.photographs import (
     inspect,
     list_candidates,
     listing_digest,
+    read_candidate,
     source_folder,
 )
 from storage.sources import PhotographFolder
@@ -89,7 +90,7 @@ def index_images(context: Context) -> Outcome:
 def examine(folder: PhotographFolder, candidate: Candidate, limits: Limits) -> Row:
     """Decode a file fully: a row of the images table, or of the quarantine list with the reason."""
     try:
-        data = folder.read(candidate.key)
+        data = read_candidate(folder, candidate, limits)
         header = inspect(data, limits)
     except DataError as error:
         return Quarantined(candidate.source, candidate.key, str(error))

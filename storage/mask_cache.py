@@ -88,7 +88,7 @@ def _shapes_of_whole(file: Path, table: Path) -> NDArray[np.uint16] | None:
         return None
     if content is None or content[: len(digest)] != digest.encode():
         return None
-    shapes: NDArray[np.uint16] = np.load(io.BytesIO(content[len(digest) :]))
+    shapes: NDArray[np.uint16] = np.load(io.BytesIO(content[len(digest) :]), allow_pickle=False)
     return shapes
 
 

@@ -29,6 +29,10 @@ Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\..*")
 
 _AT_ONCE = 16
+_BYTES_PER_PIXEL = 8
+"""Of 16-bit RGBA, uncompressed: nothing here is longer."""
+_BYTES_BESIDE = 64_000_000
+"""For EXIF data, colour profiles and thumbnails."""
 _ORIENTATION_TAG = 0x0112
 _TRANSPOSED = frozenset({5, 6, 7, 8})
 
@@ -113,6 +117,19 @@ def list_candidates(sources: tuple[str, ...]) -> list[Candidate]:
 def listing_digest(candidates: list[Candidate]) -> str:
     """Digest of the names and sizes of a list of photographs."""
     return digest_json([[c.source, encode_key(c.key), c.bytes] for c in candidates])
+
+
+def read_candidate(folder: PhotographFolder, candidate: Candidate, limits: Limits) -> bytes:
+    """The bytes of a file that may be a photograph; one that is far too long is not taken into memory.
+
+    Raises:
+        DataError: it is longer than a photograph within `limits` can be.
+        OSError: it cannot be read.
+    """
+    most = limits.max_megapixels * 1e6 * _BYTES_PER_PIXEL + _BYTES_BESIDE
+    if candidate.bytes > most:
+        raise DataError(f"{candidate.bytes} bytes is more than a photograph of index.max_megapixels has")
+    return folder.read(candidate.key)
 
 
 def inspect(data: bytes, limits: Limits) -> Header:

@@ -93,6 +93,12 @@ class ObjectServer:
         """A new one, empty."""
         urllib.request.urlopen(urllib.request.Request(f"{self.url}/{name}", method="PUT")).close()
 
+    def put(self, bucket: str, key: str, data: bytes) -> None:
+        """An object, as another program would put it."""
+        kind = {"Content-Type": "application/octet-stream"}
+        request = urllib.request.Request(f"{self.url}/{bucket}/{key}", data=data, method="PUT", headers=kind)
+        urllib.request.urlopen(request).close()
+
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if self._away:  # on a connection that was opened before
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)

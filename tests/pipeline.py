@@ -17,13 +17,13 @@ from storage.checkpoints import decode_tensors
 from storage.run import Run, open_run
 
 
-def prepare(url: Path, config: Path, photographs: Path, *settings: str) -> Run:
+def prepare(url: Path | str, config: Path, photographs: Path | str, *settings: str) -> Run:
     """A run ready to be worked on, stages in this process."""
     loaded = load_config(str(config), ["placement.launcher=inline", *settings])
     return prepare_run(str(url), loaded, name="tiny", data=(str(photographs),))
 
 
-def run_all(url: Path) -> list[str]:
+def run_all(url: Path | str) -> list[str]:
     """Run every step that is not done; the names of those that were computed."""
     run = open_run(str(url))
     results = [

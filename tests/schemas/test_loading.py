@@ -145,3 +145,29 @@ def test_an_unknown_name_lists_the_known_ones(name: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.yaml: no such file"):
         load_config(str(tmp_path / "none.yaml"))
+
+
+def test_a_setting_given_twice_is_named(tmp_path: Path) -> None:
+    (tmp_path / "my.yaml").write_text("train:\n  temperature: 0.1\n  regions: 3\n  temperature: 0.2\n")
+    with pytest.raises(ConfigError, match=r"my\.yaml: not readable as YAML: temperature is given twice .*line 2"):
+        load_config(str(tmp_path / "my.yaml"))
+
+
+def test_aliases_that_multiply_cost_neither_time_nor_memory(tmp_path: Path) -> None:
+    """Ten names of nine each: 9^10 strings, were they ever written out."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)]
+    (tmp_path / "my.yaml").write_text("\n".join([*lines, "placement: {data: *a9}", "seed: *a9"]))
+    with pytest.raises(ConfigError) as caught:
+        load_config(str(tmp_path / "my.yaml"))
+    assert max(len(line) for line in str(caught.value).splitlines()) < 2000
+
+
+@pytest.mark.parametrize(
+    "text", ["seed: 2001-99-99", "seed: " + "[" * 20_000, "seed: !!python/object/apply:os.getpid []"]
+)
+def test_yaml_that_breaks_its_parser_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "my.yaml").write_text(f"seed: {text}")
+    with pytest.raises(ConfigError, match=r"my\.yaml: not readable as YAML") as caught:
+        load_config(str(tmp_path / "my.yaml"))
+    assert "\n" not in str(caught.value)

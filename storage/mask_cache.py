@@ -83,7 +83,7 @@ def _shapes_of_whole(file: Path, table: Path) -> NDArray[np.uint16] | None:
     try:
         content = unseal(table.read_bytes())
         with file.open("rb") as packed:
-            digest = hashlib.file_digest(packed, _hasher).hexdigest()  # type: ignore[arg-type]
+            digest = hashlib.file_digest(packed, _hasher).hexdigest()
     except FileNotFoundError:
         return None
     if content is None or content[: len(digest)] != digest.encode():

@@ -12,7 +12,6 @@ from flows.launching import check_machine
 from flows.prepare import all_done, prepare_run
 from flows.requests import understand
 from schemas.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PREEMPTED, ConfigError, PreemptedError
-from stages.scratch import sweep
 from storage import layout
 from storage.artifacts import Standings, fingerprint, tidy
 from storage.page import unmark
@@ -137,6 +136,8 @@ def _refresh_report(run: Run) -> None:
 
 def _print_results(run: Run) -> None:
     """Where to find what people came for, brought up to date where a kill or --update left it behind."""
+    from stages.scratch import sweep
+
     tidy(run)
     thin_out(run)
     sweep()

@@ -124,10 +124,13 @@ def _decode(url: str, text: bytes) -> RunRecord:
     try:
         tree = json.loads(text)
         checks = tree.pop(_CHECKS, None) if isinstance(tree, dict) else None
-        if checks is not None and checks["record"] != _check(tree)["record"]:
+        whole = checks is None or checks["record"] == _check(tree)["record"]
+        if whole:
+            refuse_other_format(tree, where=place)
+        record = RunRecord.model_validate(tree)  # names the setting at fault, where it is one
+        if not whole:
             raise ValueError("its digest does not match what it says")
-        refuse_other_format(tree, where=place)
-        return RunRecord.model_validate(tree)
+        return record
     except RunError:
         raise
     except ValidationError as error:

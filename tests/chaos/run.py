@@ -17,10 +17,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.artifacts import Standings
-from storage.run import Run
+from storage.artifacts import Standing, Standings
+from storage.run import Run, open_run
 from tests.chaos.evidence import (
-    Progress,
     finished_shards,
     leftovers,
     logged_steps,
@@ -148,11 +147,8 @@ class Disturbed:
                 self._measure(run, found, kill)
         # Else the next attempt comes while the last one's orphans are still there.
 
-    def _measure(self, run: Run, found: object, kill: Kill) -> None:
-        from storage.artifacts import Standing
-
-        assert isinstance(found, Standing)
-        measured: Progress | None = progress(run, found)
+    def _measure(self, run: Run, found: Standing, kill: Kill) -> None:
+        measured = progress(run, found)
         if measured is not None:
             kill.lost_steps, kill.lost_seconds = measured.reached - measured.saved, measured.lost
             assert measured.within_one_interval, f"{kill}: {measured}"
@@ -188,8 +184,7 @@ class Disturbed:
     def _judge(self) -> None:
         self._check_shards()
         assert_same_results(self.reference, self.subject.url)
-        run, whole = open_subject(self.subject), Standings(open_subject_or_fail(self.reference))
-        assert run is not None
+        run, whole = open_run(str(self.subject.url)), Standings(open_run(str(self.reference)))
         for found in Standings(run).all():
             if found.step.stage in ("warm-up", "train"):
                 assert found.key is not None
@@ -204,15 +199,8 @@ class Disturbed:
             kill.survived = True
 
 
-def open_subject_or_fail(url: Path) -> Run:
-    """The run at a path."""
-    from storage.run import open_run
-
-    return open_run(str(url))
-
-
-def _standings(url: Path) -> list:  # type: ignore[type-arg]
-    return Standings(open_subject_or_fail(url)).all()
+def _standings(url: Path) -> list[Standing]:
+    return Standings(open_run(str(url))).all()
 
 
 def make_reference(folder: Path, world_size: int) -> Path:

@@ -18,7 +18,7 @@ PROTOCOLS = {
     "mask-quality coco": ["split=val2017", "clusters=8", "max_side=288"],
     "region-linear coco": ["max_side=288"],
     "voc07-svm voc": ["resize=128", "crop=112"],
-    "cocostuff-linear label-maps": ["max_side=288"],
+    "cocostuff-linear label-maps": ["max_side=288", "epochs=5"],
     "knn image-folder": ["resize=128", "crop=112"],
 }
 """Protocol and data -> settings: the sizes that a `small` run has seen."""

@@ -1,0 +1,186 @@
+"""`cyborgs evaluate` from end to end: on drawn scenes quickly, on real photographs with the smoke settings."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cyborgs.evaluation.frozen import BackboneChangedError, Figures
+from cyborgs.networks.backbone import Backbone
+from schemas.errors import ConfigError, DataError
+from schemas.protocols import PROTOCOL_NAMES, ProtocolName, load_protocol
+from schemas.results import ProtocolResult
+from stages import protocols
+from stages.protocols import Mapped, evaluate_protocol
+from stages.readers.coco_objects import coco_objects
+from tests.convert_coco import convert
+
+SAMPLES = os.environ.get("CYBORGS_SAMPLE_DATA")
+SETTINGS: dict[ProtocolName, list[str]] = {
+    "mask-quality": ["max_side=96", "clusters=4"],
+    "region-linear": ["max_side=96", "layer=layer2", "iterations=300"],
+    "voc07-svm": ["resize=64", "crop=64"],
+    "cocostuff-linear": ["max_side=96", "epochs=2", "learning_rate=0.05"],
+    "knn": ["resize=64", "crop=64", "neighbours=[1,3]"],
+}
+FIGURES = {
+    "mask-quality": "best_iou",
+    "region-linear": "accuracy",
+    "voc07-svm": "map",
+    "cocostuff-linear": "miou",
+    "knn": "accuracy_1",
+}
+LAYOUTS = {"voc07-svm": "voc", "cocostuff-linear": "label-maps", "knn": "image-folder"}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, coco: Path) -> dict[str, Path]:
+    """Protocol -> its data, in the layout that it reads."""
+    out = tmp_path_factory.mktemp("converted")
+    convert(coco, out)
+    return {name: out / LAYOUTS[name] if name in LAYOUTS else coco for name in PROTOCOL_NAMES}
+
+
+def measure(name: ProtocolName, root: Path, *settings: str, weights: str = "random", **options: Any) -> ProtocolResult:
+    own = load_protocol(name, ["architecture=resnet18", "threads=1", *SETTINGS[name], *settings])
+    told: list[str] = []
+    result = evaluate_protocol(name, own, weights=weights, data=str(root), tell=told.append, **options)
+    assert "keys" in told[0]
+    return result
+
+
+@pytest.mark.parametrize("name", PROTOCOL_NAMES)
+def test_a_result_says_what_was_measured_and_comes_out_again(name: ProtocolName, data: dict[str, Path]) -> None:
+    first, again = measure(name, data[name]), measure(name, data[name])
+    assert first.figures == again.figures
+    assert first.data.digest == again.data.digest
+    assert first.weights.digest == again.weights.digest
+    assert 0 < first.figures[FIGURES[name]] <= 100
+    assert first.seeds == {"protocol": 0, "weights": 0}
+    assert (first.weights.name, first.weights.used) == ("random resnet18", 120)
+    assert set(first.data.photographs.values()) == {12}
+    assert ProtocolResult.model_validate_json(first.model_dump_json()) == first
+    other = measure(name, data[name], "seed=1")
+    assert other.weights.digest != first.weights.digest
+    assert other.data.digest == first.data.digest
+    assert other.settings == first.settings
+
+
+@pytest.mark.parametrize("name", PROTOCOL_NAMES)
+def test_max_images_takes_the_first_and_changes_the_data_digest(name: ProtocolName, data: dict[str, Path]) -> None:
+    few = measure(name, data[name], "max_images=9")
+    assert set(few.data.photographs.values()) == {9}
+    assert few.data.digest != measure(name, data[name]).data.digest
+
+
+def test_labels_that_change_change_the_data_digest(tmp_path: Path, data: dict[str, Path]) -> None:
+    before = measure("cocostuff-linear", data["cocostuff-linear"], "epochs=1")
+    for source in data["cocostuff-linear"].rglob("*"):
+        if source.is_file():
+            place = tmp_path / source.relative_to(data["cocostuff-linear"])
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(source.read_bytes())
+    assert measure("cocostuff-linear", tmp_path, "epochs=1").data.digest == before.data.digest
+    changed = next((tmp_path / "annotations" / "val2017").glob("*.png"))
+    Image.fromarray(np.full((64, 96), 1, np.uint8)).save(changed)
+    assert measure("cocostuff-linear", tmp_path, "epochs=1").data.digest != before.data.digest
+
+
+def test_photographs_without_labels_are_left_out_and_counted(coco: Path) -> None:
+    result = measure("mask-quality", coco)
+    assert result.data.left_out == {"no annotation in instances_val2017.json": 2}
+    assert result.figures["photographs"] == 12
+    assert result.figures["regions"] == 24
+
+
+def test_the_true_regions_as_masks_score_100(coco: Path) -> None:
+    """The readers, painting and figures together: what people drew, taken for masks."""
+    split = coco_objects(coco, "val2017")
+    truths = Mapped(split.samples, protocols.paint)
+    from cyborgs.evaluation.mask_quality import mask_quality
+
+    pairs = [((truths[i] - truths[i].min()).astype(np.uint8), [truths[i]]) for i in range(len(truths))]
+    figures = mask_quality(pairs, boundary_tolerance=0.0075).values
+    assert figures["best_iou"] == figures["covering"] == figures["boundary_f"] == 100
+    assert figures["variation_of_information"] == 0
+
+
+def test_weights_of_a_run_by_cycle_and_encoder(tiny_run: Path, coco: Path) -> None:
+    last = measure("mask-quality", coco, weights=str(tiny_run))
+    first = measure("mask-quality", coco, weights=str(tiny_run), cycle=0)
+    target = measure("mask-quality", coco, weights=str(tiny_run), encoder="target")
+    assert len({last.weights.digest, first.weights.digest, target.weights.digest}) == 3
+    assert [each.weights.name for each in (last, first, target)] == [
+        "tiny, cycle 1", "tiny, cycle 0", "tiny, cycle 1, target",
+    ]  # fmt: skip
+
+
+def test_masks_that_a_run_holds(tiny_run: Path, photographs: Path, tmp_path: Path, coco: Path) -> None:
+    """On its own photographs, with what was drawn: as many photographs as labels, found by content."""
+    for kind in ("images", "annotations"):
+        (tmp_path / kind / "mine").mkdir(parents=True)
+    for number, path in enumerate(sorted(photographs.glob("*.png"))[:6]):
+        (tmp_path / "images" / "mine" / f"renamed-{number}.png").write_bytes(path.read_bytes())
+        with Image.open(path) as image:
+            labels = np.asarray(image.convert("L")) // 86
+        Image.fromarray(labels.astype(np.uint8)).save(tmp_path / "annotations" / "mine" / f"renamed-{number}.png")
+    held = measure("mask-quality", tmp_path, "masks=run", "split=mine", weights=str(tiny_run))
+    assert held.figures["photographs"] == 6
+    assert held.figures["covering"] > 20
+    other = measure("mask-quality", tmp_path, "masks=run", "split=mine", weights=str(tiny_run), cycle=0)
+    assert other.figures != held.figures
+    with pytest.raises(DataError, match="not among the photographs"):
+        measure("mask-quality", coco, "masks=run", weights=str(tiny_run))
+    with pytest.raises(ConfigError, match="only a run holds masks"):
+        measure("mask-quality", coco, "masks=run")
+
+
+def test_a_layer_that_the_weights_do_not_have(coco: Path) -> None:
+    with pytest.raises(ConfigError, match=r"resnet18 has no layer 'layer2.7'"):
+        measure("mask-quality", coco, "layer=layer2.7")
+
+
+def test_a_protocol_that_changes_the_backbone_ends_without_figures(coco: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def careless(weights: protocols.Weights, *_: object) -> protocols.Measured:
+        weights.backbone.train()(torch.randn(2, 3, 32, 32), ["layer1"])
+        return protocols.Measured(Figures({"best_iou": 100.0}), {})
+
+    monkeypatch.setitem(protocols._MEASURE, "mask-quality", careless)
+    with pytest.raises(BackboneChangedError, match="figures mean nothing"):
+        measure("mask-quality", coco)
+
+
+def test_a_file_is_recognised_and_measures_as_the_run_does(tiny_run: Path, coco: Path, tmp_path: Path) -> None:
+    backbone = Backbone("resnet18", seed=3)
+    torch.save({"state_dict": {f"module.{k}": v for k, v in backbone.state_dict().items()}}, tmp_path / "mine.pth")
+    result = measure("mask-quality", coco, weights=str(tmp_path / "mine.pth"))
+    assert (result.weights.architecture, result.weights.name, result.weights.seed) == ("resnet18", "mine.pth", None)
+    assert result.seeds == {"protocol": 0}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(SAMPLES is None, reason="CYBORGS_SAMPLE_DATA is not set: no photographs to measure on")
+@pytest.mark.parametrize("name", ["mask-quality bsds", *PROTOCOL_NAMES])
+def test_smoke_on_real_photographs_takes_less_than_three_minutes(name: str, tmp_path: Path) -> None:
+    assert SAMPLES is not None
+    root, settings = Path(SAMPLES) / "coco-mini", []
+    if name == "mask-quality bsds":
+        root, settings = Path(SAMPLES) / "bsds500", ["split=val"]
+    protocol = protocols_name(name)
+    if protocol in LAYOUTS:
+        convert(root, tmp_path)
+        root = tmp_path / LAYOUTS[protocol]
+    own = load_protocol(protocol, settings, smoke=True)
+    result = evaluate_protocol(protocol, own, weights="random", data=str(root), smoke=True, tell=print)
+    assert result.seconds < 180
+    assert result.smoke
+    assert 0 < result.figures[FIGURES[protocol]] < 100
+
+
+def protocols_name(name: str) -> ProtocolName:
+    """The protocol of a test's name."""
+    return next(known for known in PROTOCOL_NAMES if name.split()[0] == known)

@@ -1,0 +1,209 @@
+"""Published layouts: what is read, and the one line that says which file is missing."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import savemat
+
+from schemas.errors import DataError
+from stages.readers.coco_objects import coco_objects
+from stages.readers.image_folder import image_folder
+from stages.readers.label_maps import bsds, label_maps
+from stages.readers.voc import CLASSES, voc
+from tests.convert_coco import to_image_folder, to_label_maps, to_voc
+from tests.storage.samples import make_photographs
+
+
+@pytest.fixture
+def own(tmp_path: Path, coco: Path) -> Path:
+    """The COCO data set and its conversions, to be damaged."""
+    shutil.copytree(coco, tmp_path / "coco")
+    to_voc(tmp_path / "coco", tmp_path / "voc")
+    to_label_maps(tmp_path / "coco", tmp_path / "maps")
+    to_image_folder(tmp_path / "coco", tmp_path / "folder")
+    for kind in ("images", "ground_truth"):
+        (tmp_path / "bsds" / kind / "val").mkdir(parents=True)
+    for number in range(2):
+        Image.new("RGB", (8, 6)).save(tmp_path / f"bsds/images/val/{number}.jpg")
+        for annotator in range(2 + number):
+            labels = np.full((6, 8), 1, np.uint8)
+            labels[:, annotator + 1 :] = 2
+            Image.fromarray(labels).save(tmp_path / f"bsds/ground_truth/val/{number}_{annotator}.png")
+    return tmp_path
+
+
+def test_coco_objects_are_the_drawn_squares(coco: Path) -> None:
+    split = coco_objects(coco, "val2017")
+    tree = json.loads((coco / "annotations" / "instances_val2017.json").read_text())
+    assert len(split.samples) == 12
+    first = split.samples[0]
+    assert first.categories == [a["category_id"] for a in tree["annotations"] if a["image_id"] == 0]
+    for mask, annotation in zip(first.masks, tree["annotations"], strict=False):
+        left, top, side, _ = annotation["bbox"]
+        expected = np.zeros((64, 96), bool)
+        expected[top : top + side, left : left + side] = True
+        np.testing.assert_array_equal(mask, expected)
+    assert split.names == {1: "cat", 2: "car", 3: "tv"}
+
+
+def test_crowds_are_no_objects(own: Path) -> None:
+    file = own / "coco" / "annotations" / "instances_val2017.json"
+    tree = json.loads(file.read_text())
+    crowd = tree["annotations"][0]
+    crowd["iscrowd"] = 1
+    crowd["segmentation"] = {"size": [64, 96], "counts": [0, 64 * 10, 64 * 86]}
+    file.write_text(json.dumps(tree))
+    first = coco_objects(own / "coco", "val2017").samples[0]
+    assert len(first.masks) == 1
+    assert first.crowd[:, :10].all()
+    assert not first.crowd[:, 10:].any()
+
+
+def test_voc_labels_say_present_absent_and_difficult(own: Path) -> None:
+    _, labels = voc(own / "voc", "test")
+    assert labels.shape == (12, 20)
+    kinds = {"cat": 0, "car": 1, "tvmonitor": 2}
+    for number in range(12):
+        for name, kind in kinds.items():
+            present = kind in (number % 3, (number + 1) % 3)
+            assert labels[number, CLASSES.index(name)] == (1 if present else -1)
+    annotation = own / "voc" / "VOCdevkit" / "VOC2007" / "Annotations" / "000000000000.xml"
+    annotation.write_text(annotation.read_text().replace("<difficult>0", "<difficult>1", 1))
+    _, changed = voc(own / "voc" / "VOCdevkit", "test")
+    assert changed[0, CLASSES.index("cat")] == 0
+    assert changed[0, CLASSES.index("car")] == 1
+
+
+def test_label_maps_with_and_without_void(own: Path) -> None:
+    split = label_maps(own / "maps", "val2017", void=255)
+    photograph, labels = split.samples[0]
+    assert labels.shape == (photograph.height, photograph.width)
+    assert set(np.unique(labels).tolist()) == {-1, 1, 2}
+    assert 255 in label_maps(own / "maps", "val2017", void=None).samples[0][1]
+
+
+def test_coco_stuff_10k_lists_its_splits(own: Path) -> None:
+    root = own / "maps"
+    for kind in ("images", "annotations"):
+        for path in (root / kind / "val2017").iterdir():
+            shutil.copy(path, root / kind / path.name)
+    (root / "imageLists").mkdir()
+    (root / "imageLists" / "test.txt").write_text("000000000003\n000000000001\n")
+    assert label_maps(root, "test", void=255).samples.items == ["000000000001", "000000000003"]
+
+
+def test_bsds_annotators_as_pictures_and_as_published(own: Path) -> None:
+    split = bsds(own / "bsds", "val")
+    assert [len(split.samples[i][1]) for i in range(2)] == [2, 3]
+    root = own / "published" / "data"
+    (root / "images" / "val").mkdir(parents=True)
+    (root / "groundTruth" / "val").mkdir(parents=True)
+    for number in range(2):
+        shutil.copy(own / f"bsds/images/val/{number}.jpg", root / "images" / "val")
+        annotations = split.samples[number][1]
+        cells = np.empty((1, len(annotations)), object)
+        for place, labels in enumerate(annotations):
+            cells[0, place] = {"Segmentation": labels.astype(np.uint16), "Boundaries": labels > 1}
+        savemat(root / "groundTruth" / "val" / f"{number}.mat", {"groundTruth": cells})
+    published = bsds(own / "published", "val")
+    for number in range(2):
+        for one, two in zip(split.samples[number][1], published.samples[number][1], strict=True):
+            np.testing.assert_array_equal(one, two)
+
+
+def test_image_folder_takes_from_each_class_in_turn(own: Path) -> None:
+    split, classes, names = image_folder(own / "folder", "train", most=6)
+    assert sorted(classes) == [0, 0, 1, 1, 2, 2]
+    assert names == ["animal", "electronic", "vehicle"]
+    assert [path.parent.name for path in split.photographs] == [names[c] for c in classes]
+
+
+def missing(path: str) -> Callable[[Path], None]:
+    def remove(own: Path) -> None:
+        target = own / path
+        if target.is_dir():
+            shutil.rmtree(target)
+        else:
+            target.unlink()
+
+    return remove
+
+
+READ: dict[str, Callable[[Path], object]] = {
+    "coco": lambda own: coco_objects(own / "coco", "val2017"),
+    "voc": lambda own: voc(own / "voc", "test"),
+    "maps": lambda own: label_maps(own / "maps", "val2017", void=255),
+    "bsds": lambda own: bsds(own / "bsds", "val"),
+    "folder": lambda own: image_folder(own / "folder", "val"),
+}
+LOST = [
+    ("coco", "coco/annotations/instances_val2017.json"),
+    ("coco", "coco/val2017"),
+    ("coco", "coco/val2017/000000000005.jpg"),
+    ("voc", "voc/VOCdevkit/VOC2007/ImageSets/Main/test.txt"),
+    ("voc", "voc/VOCdevkit/VOC2007/JPEGImages/000000000003.jpg"),
+    ("voc", "voc/VOCdevkit/VOC2007/Annotations/000000000003.xml"),
+    ("voc", "voc/VOCdevkit/VOC2007"),
+    ("maps", "maps/images"),
+    ("maps", "maps/annotations/val2017"),
+    ("bsds", "bsds/images/val"),
+    ("bsds", "bsds/ground_truth/val"),
+    ("folder", "folder/val"),
+]
+
+
+@pytest.mark.parametrize(("kind", "path"), LOST, ids=lambda value: value)
+def test_the_message_names_what_is_missing(own: Path, kind: str, path: str) -> None:
+    missing(path)(own)
+    with pytest.raises(DataError) as caught:
+        READ[kind](own)
+    assert str(own / path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_data_without_any_labels_is_not_measured(own: Path) -> None:
+    for path in (own / "maps" / "annotations" / "val2017").iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match="000000000000.png is missing, and all others are"):
+        READ["maps"](own)
+    for path in (own / "bsds" / "ground_truth" / "val").iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match=r"0_0.png is missing, and all others are"):
+        READ["bsds"](own)
+
+
+def test_names_that_lead_out_of_the_folder(own: Path) -> None:
+    (own / "voc" / "VOCdevkit" / "VOC2007" / "ImageSets" / "Main" / "test.txt").write_text("../../../secret\n")
+    with pytest.raises(DataError, match="leads out of the data folder"):
+        READ["voc"](own)
+    file = own / "coco" / "annotations" / "instances_val2017.json"
+    file.write_text(file.read_text().replace("000000000003.jpg", "../../secret.jpg"))
+    with pytest.raises(DataError, match="leads out of the data folder"):
+        READ["coco"](own)
+
+
+def test_files_that_are_something_else(own: Path) -> None:
+    (own / "coco" / "annotations" / "instances_val2017.json").write_text('{"images": []}')
+    with pytest.raises(DataError, match="not a COCO json of instances"):
+        READ["coco"](own)
+    (own / "voc" / "VOCdevkit" / "VOC2007" / "Annotations" / "000000000003.xml").write_text("<annotation>")
+    with pytest.raises(DataError, match="not an annotation of VOC"):
+        READ["voc"](own)
+    Image.new("RGB", (96, 64)).save(own / "maps" / "annotations" / "val2017" / "000000000000.png")
+    with pytest.raises(DataError, match="a label map has one channel"):
+        label_maps(own / "maps", "val2017", void=255).samples[0]
+    Image.new("L", (5, 5)).save(own / "maps" / "annotations" / "val2017" / "000000000001.png")
+    with pytest.raises(DataError, match="5 x 5 pixels, its photograph 96 x 64"):
+        label_maps(own / "maps", "val2017", void=255).samples[1]
+
+
+def test_a_class_that_training_lacks(own: Path) -> None:
+    make_photographs(own / "folder" / "val" / "zebra", 1)
+    _, _, names = image_folder(own / "folder", "train")
+    with pytest.raises(DataError, match="zebra is a class that the training split does not have"):
+        image_folder(own / "folder", "val", names)

@@ -57,8 +57,7 @@ class PlacementConfig(Settings):
     checkpoint_every_minutes: Annotated[float, Field(gt=0)] = 10.0
     """Training saves what it has reached this often."""
     keep_checkpoints: Annotated[str | tuple[int, ...], BeforeValidator(_as_policy)] = "all"
-    """Checkpoints that stay when no stage needs them any more: all, last:K, every:N (cycles), or those after so many
-    epochs, [100, 400]. The last one always stays, and so do those of schedule.checkpoint_epochs."""
+    """Checkpoints that stay when no stage needs them: all, last:K, every:N cycles, or epochs such as [100, 400]."""
     pause_after: Annotated[tuple[StageName, ...], BeforeValidator(_as_stages)] = ()
     """Stages after which the run stops for a look, such as bootstrap-masks; the same command goes on."""
     log_every_steps: Annotated[int, Field(ge=1)] = 10

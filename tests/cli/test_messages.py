@@ -125,7 +125,7 @@ def test_a_damaged_run_is_one_line(place: Path, capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        (["run"], "argument"),
+        (["run"], "name a config"),
         (["run", "demo", "--nonsense"], "--nonsense"),
         (["run", "demo", "--data"], "--data"),
         (["status"], "RUN"),

@@ -19,7 +19,8 @@ RUN missing=""; \
 FROM base AS requirements
 COPY pyproject.toml .
 RUN python3 -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
-print(*p["dependencies"], *p["optional-dependencies"]["containers"], "setuptools", sep="\n")' > /requirements.txt
+extras = p["optional-dependencies"]; \
+print(*p["dependencies"], *extras["containers"], *extras["s3"], "setuptools", sep="\n")' > /requirements.txt
 
 FROM base AS dependencies
 WORKDIR /build

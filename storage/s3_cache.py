@@ -85,7 +85,9 @@ class Copies:
 
 
 class Workspace:
-    """A folder of this process alone, for files that are being made; gone when the process ends, however it ends."""
+    """A folder of one store in one process, for files that are being made. It goes with the store; what a killed
+    process left, the next one removes.
+    """
 
     def __init__(self) -> None:
         root = cache_folder() / "s3" / "work"

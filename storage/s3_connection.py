@@ -92,7 +92,7 @@ def split_url(url: str) -> tuple[str, str]:
     """
     bucket, _, prefix = url.removeprefix("s3://").partition("/")
     if "@" in bucket or (":" in bucket and not bucket.startswith("arn:")):
-        raise RunError(f"s3://…@{bucket.rpartition('@')[2]}: credentials do not belong into a URL: set {_CREDENTIALS}")
+        raise RunError(f"a URL s3://…@… or s3://…:…: credentials do not belong into a URL: set {_CREDENTIALS}")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]", bucket):
         raise RunError(f"{url}: {bucket!r} is no name of a bucket; write s3://BUCKET/FOLDER")
     parts = [part for part in prefix.split("/") if part]

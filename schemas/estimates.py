@@ -31,10 +31,10 @@ ROW_MEMORY = 1_350
 """Of the images table in memory, a photograph and process."""
 BYTES_PER_CELL = 0.6
 """Of a mask store: a label of a cell, compressed."""
-BYTES_PER_PIXEL = 0.03
-"""Of a mask store whose labels a CRF refined, at the size of photographs."""
-CRF_SECONDS = 6.0
-"""For one core to refine a photograph of 640 x 480 with 30 labels in it, in 10 iterations."""
+BYTES_PER_PIXEL = 0.12
+"""Of a mask store whose labels a CRF refined: a label of a pixel, compressed."""
+CRF_SECONDS = 9.0
+"""For one core to refine a photograph of 640 x 480 with 60 labels in it, in 10 iterations."""
 _ASPECT = 0.75
 
 

@@ -102,6 +102,7 @@ def _take_up(run: Run, config: RunConfig, *, name: str, data: tuple[str, ...], u
             f"run {run.store.url} was made with other settings: {shown}; "
             "choose another --run, or add --update to change this one"
         )
+    _check_may_be_written_down(config)
     note = dict(changes)
     if data and tuple(_absolute(source) for source in data) != run.record.data:
         data = tuple(_absolute(source) for source in data)
@@ -141,6 +142,7 @@ def _new_record(config: RunConfig, *, name: str, data: tuple[str, ...]) -> RunRe
     if not data:
         raise DataError("no photographs given: add --data FOLDER")
     data = tuple(_absolute(source) for source in data)
+    _check_may_be_written_down(config)
     _check_given_once(data)
     candidates = list_candidates(data)
     _check_fills_a_batch(len(candidates), config, where=f"--data {' '.join(data)}")
@@ -158,6 +160,12 @@ def _new_record(config: RunConfig, *, name: str, data: tuple[str, ...]) -> RunRe
         photographs=len(candidates),
         created=provenance(),
     )
+
+
+def _check_may_be_written_down(config: RunConfig) -> None:
+    """What the config names goes into run.json, whether this run reads from there or not: no URL with credentials."""
+    for source in config.placement.data:
+        _absolute(source)
 
 
 def _check_given_once(data: tuple[str, ...]) -> None:

@@ -64,8 +64,16 @@ class S3Store(Store):
     def digests(self, folder: str) -> dict[str, tuple[int, str]]:
         found = self._objects(folder)
         # What this process has written or read is known by its etag. The rest is read, and most likely used next.
-        _at_once(self._copy, [(path, each) for path, each in found.items() if not self._knows(path, each.etag)])
-        return {path: (self._known[path].bytes, self._known[path].digest) for path in sorted(found)}
+        gone = set()
+
+        def look(item: tuple[str, Object]) -> None:
+            try:
+                self._copy(item)
+            except FileNotFoundError:  # given back since: a lease
+                gone.add(item[0])
+
+        _at_once(look, [(path, each) for path, each in found.items() if not self._knows(path, each.etag)])
+        return {path: (self._known[path].bytes, self._known[path].digest) for path in sorted(found.keys() - gone)}
 
     def appender(self, path: str) -> Appender:
         return _ObjectAppender(self, path)

@@ -189,8 +189,15 @@ def read_file(path: str) -> bytes:
 
 
 def absolute(path: str) -> str:
-    """A path that means the same from any working directory; a URL does already."""
-    return path.rstrip("/") if "://" in path else str(expand(path).absolute())
+    """A path that means the same from any working directory; a URL does already.
+
+    Raises:
+        CyborgsError: a URL that may not be written down, for it holds credentials, or cannot be read from.
+    """
+    if "://" not in path:
+        return str(expand(path).absolute())
+    _split(path)
+    return path.rstrip("/")
 
 
 def _split(url: str) -> "tuple[Bucket, str]":

@@ -47,6 +47,8 @@ class ObjectServer:
         self.requests: list[tuple[str, str]] = []
         """Method and path of all that came in."""
         self.refused = 0
+        self.knows_conditions = True
+        """Whether it takes conditional writes; some servers answer 501."""
         self.start()
 
     @property
@@ -108,6 +110,10 @@ class ObjectServer:
         if refuse and self._random.random() < 0.5:
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             return self._refuse(start_response)
+        if "HTTP_IF_NONE_MATCH" in environ and not self.knows_conditions:
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            start_response("501 Not Implemented", [("Content-Length", "0")])
+            return []
         # moto looks, then writes; S3 does both at once.
         conditional = "HTTP_IF_NONE_MATCH" in environ or "HTTP_IF_MATCH" in environ
         with self._lock if conditional else nullcontext():

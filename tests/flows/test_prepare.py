@@ -304,3 +304,13 @@ def test_another_runs_backbone_is_where_this_one_starts(url: str, data: Path) ->
     assert record.start == f"{other.store.url}/{folder}/model.safetensors"
     with pytest.raises(ConfigError, match="resnet18.*resnet34"):
         prepared(f"{url}-3", data, network={"start": url, "architecture": "resnet34"})
+
+
+def test_credentials_in_a_data_source_never_reach_the_record(tmp_path: Path) -> None:
+    """Not even where --data overrides the config that names it."""
+    data = make_photographs(tmp_path / "photographs", 4)
+    config = small_config(placement={"data": ["s3://key-id:s3cret@bucket/data"]})
+    with pytest.raises(RunError, match="credentials do not belong into a URL") as caught:
+        prepare_run(str(tmp_path / "run"), config, name="small", data=(str(data),))
+    assert "s3cret" not in str(caught.value)
+    assert not (tmp_path / "run").exists()

@@ -286,3 +286,15 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
 assert store.read("a") == b"1"
 """
     subprocess.run([sys.executable, "-W", "error", "-c", program, store.url], check=True, timeout=60)
+
+
+def test_a_server_without_conditional_writes_serves_too(
+    object_server: ObjectServer, store: S3Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_server, "knows_conditions", False)
+    assert store.create("a", b"first")
+    assert not store.create("a", b"second")
+    assert store.read("a") == b"first"
+    with store.lease("f/lease"):
+        assert store.list("f") == ["f/lease"]
+    assert store.list("f") == []

@@ -59,7 +59,7 @@ class _Pixels(Dataset[Any]):
         return len(self._reader)
 
     def __getitem__(self, row: int) -> Any:
-        return np.asarray(self._reader(row))
+        return np.array(self._reader(row))
 
 
 def test_loader_processes_threads_and_copies_read_the_same_pixels(url: str, tmp_path: Path) -> None:
@@ -93,9 +93,9 @@ def test_a_folder_of_other_files_is_named(object_server: ObjectServer, bucket: s
         list_candidates((f"s3://{bucket}/texts",))
 
 
-def test_what_is_gone_or_changed_is_named_with_its_url(object_server: ObjectServer, bucket: str, url: str) -> None:
+def test_what_is_gone_or_changed_is_named_with_its_url(bucket: str, url: str) -> None:
     reader = photograph_reader(rows(url), (url,))
-    object_server.put(bucket, "data/0.png", encoded(photograph(77)))
+    s3_connection.Bucket(bucket).put("data/0.png", encoded(photograph(77)))
     s3_connection.Bucket(bucket).delete(["data/1.png"])
     with pytest.raises(PhotographChangedError, match=rf"{url}/0\.png \(row 0\) has changed"):
         reader(0)

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from schemas.errors import RunError
 from storage.provenance import user
 
 _PREFIX = ".cyborgs-tmp-"
@@ -20,13 +21,22 @@ _held: list[int] = []
 
 
 def own_temporary_folder() -> Path:
-    """Let this process' temporary files go to a folder that is removed with it; made once."""
+    """Let this process' temporary files go to a folder that is removed with it; made once.
+
+    Raises:
+        RunError: the machine's temporary folder is full, or closed.
+    """
     if not _held:
         sweep()
-        # What torch compiled stays for the next stage.
-        compiled = Path(tempfile.gettempdir()) / f"torchinductor_{user()}"
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(compiled))
-        folder, lock = _make()
+        try:
+            # What torch compiled stays for the next stage.
+            compiled = Path(tempfile.gettempdir()) / f"torchinductor_{user()}"
+            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(compiled))
+            folder, lock = _make()
+        except OSError as error:
+            raise RunError(
+                f"no temporary folder can be made: {error.strerror or error}; free some space, or name one by TMPDIR"
+            ) from error
         _held.append(lock)
         tempfile.tempdir = str(folder)
         atexit.register(shutil.rmtree, folder, ignore_errors=True)

@@ -22,7 +22,7 @@ SAVE_OFTEN = "placement.checkpoint_every_minutes=0.02"
 def wait_for_save(stack: Stack, name: str) -> str:
     """Until train cycle 0 has saved a partial state; the name of its container."""
     train = stack.storage / name / "cycle-000" / "train"
-    wait_for(lambda: any(train.glob("*/partial/state.safetensors")), f"a partial state of {name}")
+    wait_for(lambda: any(train.glob("*/partial/state")), f"a partial state of {name}")
     (container,) = containers(stack, f"train-cycle-0-of-{name}", "--filter", "status=running")
     return container
 

@@ -56,7 +56,7 @@ def test_a_served_run_ends_and_goes_on_after_the_server_was_stopped(
     try:
         start(*given, *often)
         train = storage / "mine/cycle-000/train"
-        wait_for(lambda: any(train.glob("*/partial/state.safetensors")), server)
+        wait_for(lambda: any(train.glob("*/partial/state")), server)
         server.send_signal(signal.SIGTERM)
         assert server.wait(timeout=60) is not None
         wait_for(lambda: not any(train.glob("*/lease")), None, seconds=60)  # the stage saves, and ends by itself

@@ -66,7 +66,7 @@ def _training(url: Path) -> StageRequest:
 
 
 def _await_first_save(url: Path, stage: "subprocess.Popen[str]") -> None:
-    state = url / str(_standing(url, TRAIN).folder) / layout.PARTIAL / "state.safetensors"
+    state = url / str(_standing(url, TRAIN).folder) / layout.PARTIAL / "state"
     deadline = time.monotonic() + 120
     while not state.exists():
         assert stage.poll() is None, "it has ended before it saved"

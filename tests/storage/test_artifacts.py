@@ -13,6 +13,7 @@ from storage import layout
 from storage.artifacts import Standings, commit_artifact, load_artifact, retract, standing
 from storage.provenance import provenance
 from storage.run import Run, open_run, replace_record
+from storage.verification import verify_run
 from tests.storage.samples import commit, make_run, small_config
 
 
@@ -293,3 +294,26 @@ def test_what_is_committed_names_every_file_below_its_folder(run: Run) -> None:
         "masks.zarr/labels/c/0/0/0": 25,
     }
     assert len({entry.digest for entry in manifest.files}) == 3
+
+
+def test_a_manifest_of_another_format_is_refused_with_the_versions(run: Run) -> None:
+    commit(run, "index-images")
+    path = manifest_path(run)
+    told = json.loads(run.store.read(path))
+    told |= {"format": 2, "ingredients": told["ingredients"] | {"format": 2}}
+    told["provenance"]["code"] = "9.8"
+    run.store.write(path, json.dumps(told).encode())
+    with pytest.raises(RunError, match=r"manifest\.json was written in format 2 by version 9\.8; .* reads format 1"):
+        standing(run, "index-images")
+    assert run.store.size(path) is not None, "another version's artifact is not ours to take back"
+
+
+def test_a_changed_provenance_is_told_and_costs_nothing(run: Run) -> None:
+    commit(run, "index-images")
+    told = json.loads(run.store.read(manifest_path(run)))
+    told["provenance"]["host"] = "another"
+    run.store.write(manifest_path(run), json.dumps(told).encode())
+    (finding,) = verify_run(run)
+    assert finding.damage == ()
+    assert finding.harmless == ("manifest.json: its provenance is not what was written",)
+    assert standing(run, "index-images").state == "done"

@@ -1,0 +1,53 @@
+"""Temporary folders of stages: gone with their process, swept when it was killed, never taken from the living."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HOLD = """
+import tempfile, sys
+from stages.scratch import own_temporary_folder
+print(own_temporary_folder(), flush=True)
+open(tempfile.mkstemp()[1], "w").write("left")
+sys.stdin.readline()
+"""
+
+
+def start(temporary: Path) -> "tuple[subprocess.Popen[str], Path]":
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD],
+        env={"PYTHONPATH": str(ROOT), "TMPDIR": str(temporary), "PATH": "/usr/bin"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    return process, Path(process.stdout.readline().strip())
+
+
+def test_the_next_sweeps_what_a_killed_process_left(tmp_path: Path) -> None:
+    (killed, left), (living, kept) = start(tmp_path), start(tmp_path)
+    assert left.parent == kept.parent == tmp_path
+    killed.kill()
+    killed.communicate()
+    assert left.is_dir(), "nothing was left: this test shows nothing"
+    third, own = start(tmp_path)
+    assert not left.exists()
+    assert kept.is_dir(), "swept from under a living process"
+    for process in (living, third):
+        process.communicate("\n", timeout=30)
+    assert not kept.exists() and not own.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_room_for_one_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from schemas.errors import RunError
+    from stages import scratch
+
+    monkeypatch.setattr(scratch, "_held", [])
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    with pytest.raises(RunError, match="no temporary folder can be made: No such file.*TMPDIR"):
+        scratch.own_temporary_folder()

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from schemas.protocols import ProtocolName
+from schemas.planned_protocols import ProtocolName
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,10 @@ import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cli.show import print_table
+from schemas.comparison import Summary, Table
 from schemas.errors import ConfigError
-
-if TYPE_CHECKING:
-    from stages.comparison import Summary, Table
 
 
 def print_comparison(paths: Sequence[Path], form: str) -> None:
@@ -41,7 +38,7 @@ def print_comparison(paths: Sequence[Path], form: str) -> None:
             print_table(header, rows)
 
 
-def _cells(table: "Table") -> tuple[list[str], list[list[str]]]:
+def _cells(table: Table) -> tuple[list[str], list[list[str]]]:
     """Header and rows: figure, each column, its difference from the first, the paper's number where there is one."""
     names = [f"{name} ({seeds} seeds)" if seeds > 1 else name for name, seeds in table.columns]
     with_paper = any(row.paper for row in table.rows)
@@ -57,14 +54,14 @@ def _cells(table: "Table") -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
-def _value(summary: "Summary | None", *, sign: bool = False) -> str:
+def _value(summary: Summary | None, *, sign: bool = False) -> str:
     if summary is None:
         return "–"
     mean = f"{summary.mean:+.2f}" if sign else f"{summary.mean:.2f}"
     return mean if summary.half_width is None else f"{mean} ± {summary.half_width:.2f}"
 
 
-def _print_csv(tables: Sequence["Table"]) -> None:
+def _print_csv(tables: Sequence[Table]) -> None:
     """One line per figure and column, for a spreadsheet or a data frame."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(

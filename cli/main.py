@@ -24,8 +24,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(masks_app, name="masks")
-for command in (evaluate, compare, export, doctor):
-    app.command()(command)
 
 ConfigArgument = Annotated[str, typer.Argument(help="a name under configs/ (demo, small, coco) or a YAML file")]
 RunOption = Annotated[str, typer.Option("--run", metavar="URL", help="path or URL of the run")]
@@ -177,6 +175,10 @@ def serve(
     from flows.serving import serve as serve_deployments
 
     serve_deployments(port=port, limit=limit)
+
+
+for command in (evaluate, compare, export, doctor):
+    app.command()(command)
 
 
 def expand_options(arguments: Sequence[str]) -> list[str]:

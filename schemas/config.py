@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from schemas.architectures import Architecture, layer_names
 from schemas.augmentation import AugmentationConfig
 from schemas.machine import NumericsConfig, PlacementConfig
+from schemas.planned_protocols import PlannedProtocol
 from schemas.settings import Positive, Probability, Settings, ordered
 
 MOST_CYCLES = 10_000
@@ -184,12 +185,28 @@ class TrainConfig(Settings):
 
 
 class EvaluateConfig(Settings):
-    """`evaluate`: what needs no labels."""
+    """`evaluate`: what needs no labels, and protocols that do."""
 
     images: Annotated[int, Field(ge=2)] = 512
     """Photographs measured, from the start of the index."""
     pictures: Annotated[int, Field(ge=0, le=64)] = 8
     """Photographs shown beside their masks in the report."""
+    protocols: tuple[PlannedProtocol, ...] = ()
+    """Frozen protocols to measure, such as {protocol: knn, data: DIR, cycles: [7], set: [crop=112]}."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.protocols:
+            return self
+        from schemas.protocols import load_protocol  # which takes its types from here
+
+        for planned in self.protocols:
+            load_protocol(planned.protocol, planned.set)
+        names = [planned.protocol for planned in self.protocols]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"protocols: {name} is named twice: give it one entry")
+        return self
 
 
 class RunConfig(Settings):

@@ -4,7 +4,7 @@ Each protocol has a file under configs/evaluation/, whose part `smoke` makes it 
 """
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -12,10 +12,9 @@ from schemas.architectures import Architecture, layer_names
 from schemas.config import ClusterCount, LayerNames
 from schemas.errors import ConfigError
 from schemas.loading import CONFIG_FOLDER, lay_over, parse_settings, read_tree
+from schemas.planned_protocols import PROTOCOL_NAMES, ProtocolName
 from schemas.settings import Settings
 
-ProtocolName = Literal["mask-quality", "region-linear", "voc07-svm", "cocostuff-linear", "knn"]
-PROTOCOL_NAMES: tuple[ProtocolName, ...] = get_args(ProtocolName)
 PROTOCOL_FOLDER = CONFIG_FOLDER / "evaluation"
 
 PAPER: dict[ProtocolName, dict[str, tuple[float, str]]] = {"voc07-svm": {"map": (86.9, "Table 1")}}

@@ -3,7 +3,7 @@
 from typing import Any, Literal, get_args
 
 from schemas.artifacts import Provenance, Record
-from schemas.protocols import ProtocolName
+from schemas.planned_protocols import ProtocolName
 
 Encoder = Literal["online", "target"]
 """Of a run: what was trained, or its running average."""

@@ -17,6 +17,7 @@ from cyborgs.random_streams import stream
 from schemas.digests import digest_json
 from stages.build import build_network
 from stages.context import Context, Outcome
+from stages.planned_protocols import measure_protocols
 from storage import layout
 from storage.artifacts import Artifact
 from storage.checkpoints import decode_tensors
@@ -50,6 +51,7 @@ def evaluate(context: Context) -> Outcome:
         "feature_std": projection_std(vectors),
         "feature_rank": effective_rank(vectors),
     }
+    metrics |= measure_protocols(context)
     metrics = {name: round(value, 6) for name, value in metrics.items()}
     text = json.dumps(metrics, indent=1)
     context.run.store.write(f"{context.folder}/{layout.METRICS}", text.encode())

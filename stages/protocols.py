@@ -13,11 +13,11 @@ from cyborgs.evaluation.frozen import BackboneChangedError, Figures, Samples
 from cyborgs.evaluation.mask_quality import Annotation
 from schemas.architectures import layer_names
 from schemas.errors import ConfigError, DataError
+from schemas.planned_protocols import ProtocolName
 from schemas.protocols import (
     CocostuffLinearSettings,
     KnnSettings,
     MaskQualitySettings,
-    ProtocolName,
     ProtocolSettings,
     RegionLinearSettings,
     Voc07SvmSettings,
@@ -90,7 +90,8 @@ def evaluate_protocol(
         f"weights {weights}: {used.name}, {used.architecture}, {used.used} of {len(loaded.backbone.state_dict())} keys"
         + (f"; left out {_few(used.left_out)}" if used.left_out else "")
     )
-    loaded.backbone.to(choose_device(settings.device))
+    device = choose_device(settings.device)
+    loaded.backbone.to(device)
     with limited_threads(settings.threads):
         measured = _MEASURE[name](loaded, root, settings)
     if backbone_digest(loaded.backbone) != used.digest:
@@ -118,7 +119,7 @@ def evaluate_protocol(
         figures={figure: round(value, 6) for figure, value in measured.figures.values.items()},
         skipped=measured.figures.skipped,
         seconds=round(time.monotonic() - started, 3),
-        provenance=provenance(device=settings.device),
+        provenance=provenance(device=str(device)),
     )
 
 

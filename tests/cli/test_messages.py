@@ -37,6 +37,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 RUN = ["run", "small.yaml", "--run", "out", "--data"]
+MEASURE = ["--weights", "random", "--data", "good"]
 MISTAKES: list[tuple[list[str], list[str]]] = [
     ([*RUN, "missing"], ["missing", "no such folder"]),
     ([*RUN, "empty"], ["empty", "no photographs"]),
@@ -67,6 +68,20 @@ MISTAKES: list[tuple[list[str], list[str]]] = [
     (["masks", "path", "nowhere", "--cycle", "0"], ["nowhere", "no run here"]),
     (["stage", "index-images", "--run", "nowhere"], ["nowhere", "no run here"]),
     (["stage", "bake", "--run", "nowhere"], ["bake", "index-images"]),
+    (["evaluate", "magic", *MEASURE], ["magic", "mask-quality", "knn"]),
+    (["evaluate", "knn", *MEASURE, "--set", "neighbors=[3]"], ["neighbors", "neighbours"]),
+    (["evaluate", "knn", *MEASURE, "--set", "temperature=0"], ["temperature", "0", "greater"]),
+    (["evaluate", "knn", *MEASURE, "--out", "nowhere/x.json"], ["--out", "nowhere", "does not exist"]),
+    (["evaluate", "knn", *MEASURE, "--encoder", "both"], ["both", "online or target"]),
+    (["evaluate", "knn", "--weights", "random", "--data", "missing"], ["missing", "no such folder"]),
+    (["evaluate", "knn", "--weights", "none.pth", "--data", "good"], ["none.pth", "no such file or run"]),
+    (["evaluate", "knn", "--weights", "small.yaml", "--data", "good"], ["small.yaml", "never unpickled"]),
+    (["compare", "none.json"], ["none.json", "cannot be read"]),
+    (["compare", "small.yaml"], ["small.yaml", "not a result"]),
+    (["export", "nowhere", "--format", "timm", "-o", "x.pth"], ["nowhere", "no run here"]),
+    (["doctor", "--data", "missing"], ["missing", "no such folder"]),
+    (["doctor", "--against", "good"], ["--against", "--data"]),
+    (["masks", "show", "nowhere", "--cycle", "0"], ["nowhere", "no run here"]),
 ]
 
 
@@ -93,6 +108,10 @@ def test_bad_input_is_one_line_exit_code_2_and_nothing_written(
 
 
 MISTAKES_ABOUT_A_RUN: list[tuple[list[str], list[str]]] = [
+    (["export", "made", "--format", "timm", "-o", "x.pth"], ["made", "no trained weights yet"]),
+    (["export", "made", "--format", "timm", "-o", "x.pth", "--cycle", "1"], ["train cycle 1", "not done"]),
+    (["evaluate", "knn", "--weights", "made", "--data", "good"], ["made", "no trained weights yet"]),
+    (["masks", "show", "made", "--cycle", "0"], ["bootstrap-masks cycle 0", "not done"]),
     (["masks", "path", "made", "--cycle", "0"], ["bootstrap-masks cycle 0", "pending", "cyborgs status made"]),
     (["masks", "path", "made", "--cycle", "7"], ["cycle 7", "cycles 0 to 1"]),
     (["stage", "train", "--run", "made"], ["train", "--cycle"]),

@@ -1,5 +1,6 @@
 """`cyborgs evaluate` from end to end: on drawn scenes quickly, on real photographs with the smoke settings."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,17 @@ from PIL import Image
 from cyborgs.evaluation.frozen import BackboneChangedError, Figures
 from cyborgs.networks.backbone import Backbone
 from schemas.errors import ConfigError, DataError
-from schemas.protocols import PROTOCOL_NAMES, ProtocolName, load_protocol
+from schemas.loading import load_config
+from schemas.planned_protocols import PROTOCOL_NAMES, ProtocolName
+from schemas.protocols import load_protocol
 from schemas.results import ProtocolResult
 from stages import protocols
 from stages.protocols import Mapped, evaluate_protocol
 from stages.readers.coco_objects import coco_objects
+from storage.artifacts import standing
+from storage.run import open_run
 from tests.convert_coco import convert
+from tests.pipeline import prepare, run_all
 
 SAMPLES = os.environ.get("CYBORGS_SAMPLE_DATA")
 SETTINGS: dict[ProtocolName, list[str]] = {
@@ -184,3 +190,42 @@ def test_smoke_on_real_photographs_takes_less_than_three_minutes(name: str, tmp_
 def protocols_name(name: str) -> ProtocolName:
     """The protocol of a test's name."""
     return next(known for known in PROTOCOL_NAMES if name.split()[0] == known)
+
+
+def test_a_run_measures_at_chosen_cycles(tmp_path: Path, photographs: Path, tiny_config: Path, coco: Path) -> None:
+    """The same figures as the command gives; what has no labels is skipped with its reason."""
+    planned = (
+        f"[{{protocol: mask-quality, data: {coco}, cycles: [1], set: [max_side=96, clusters=4]}}, "
+        f"{{protocol: knn, data: {coco}, cycles: [0]}}]"
+    )
+    url = tmp_path / "run"
+    prepare(url, tiny_config, photographs, f"evaluate.protocols={planned}")
+    run_all(url)
+    run = open_run(str(url))
+    first, second = (standing(run, "evaluate", cycle) for cycle in (0, 1))
+    metrics = [json.loads((url / str(each.folder) / "metrics.json").read_text()) for each in (first, second)]
+    assert not any(name.startswith(("mask-quality", "knn")) for name in metrics[0])
+    reason = json.loads((url / str(first.folder) / "protocols" / "knn.json").read_text())["skipped"]
+    assert str(coco / "train") in reason
+    assert first.manifest is not None
+    assert [reason in warning for warning in first.manifest.provenance.warnings] == [True]
+    alone = measure("mask-quality", coco, weights=str(url), cycle=1)
+    within = ProtocolResult.model_validate_json(
+        (url / str(second.folder) / "protocols" / "mask-quality.json").read_text()
+    )
+    assert within.figures == alone.figures
+    assert metrics[1]["mask-quality_covering"] == alone.figures["covering"]
+    assert second.manifest is not None
+    assert [file.path for file in second.manifest.files if "protocols" in file.path] == ["protocols/mask-quality.json"]
+
+
+def test_planned_protocols_are_checked_when_the_config_is_loaded() -> None:
+    def load(planned: str) -> None:
+        load_config("demo", [f"evaluate.protocols={planned}"])
+
+    with pytest.raises(ConfigError, match="clusters = 300"):
+        load("[{protocol: mask-quality, data: x, set: [clusters=300]}]")
+    with pytest.raises(ConfigError, match="named twice"):
+        load("[{protocol: knn, data: x}, {protocol: knn, data: y}]")
+    with pytest.raises(ConfigError, match=r"evaluate\.protocols"):
+        load("[{protocol: magic, data: x}]")

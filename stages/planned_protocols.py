@@ -1,0 +1,43 @@
+"""Protocols that a run measures by itself after chosen cycles, within its stage `evaluate`."""
+
+import json
+
+from schemas.errors import CyborgsError
+from schemas.protocols import load_protocol
+from stages.context import Context
+
+FOLDER = "protocols"
+
+
+def measure_protocols(context: Context) -> dict[str, float]:
+    """Write protocols/<protocol>.json for each that is due; the figures, named `<protocol>_<figure>`.
+
+    One that cannot be measured, for its labels are not there, is skipped: the reason is told and stands in its file.
+    """
+    assert context.step.cycle is not None
+    figures: dict[str, float] = {}
+    for planned in context.config.evaluate.protocols:
+        if not planned.is_due(context.step.cycle):
+            continue
+        from stages.protocols import evaluate_protocol  # brings scikit-learn's machines, which few runs need
+
+        numerics = [f"device={context.device}", f"threads={context.config.numerics.threads}"]
+        settings = load_protocol(planned.protocol, [f"seed={context.config.seed}", *planned.set, *numerics])
+        place = f"{context.folder}/{FOLDER}/{planned.protocol}.json"
+        try:
+            result = evaluate_protocol(
+                planned.protocol,
+                settings,
+                weights=context.run.store.url,
+                data=planned.data,
+                cycle=context.step.cycle,
+                tell=lambda _: None,
+            )
+        except CyborgsError as error:
+            context.warn(f"{planned.protocol} skipped: {error}")
+            context.run.store.write(place, json.dumps({"protocol": planned.protocol, "skipped": str(error)}).encode())
+            continue
+        context.run.store.write(place, result.model_dump_json(indent=1).encode())
+        figures |= {f"{planned.protocol}_{name}": value for name, value in result.figures.items()}
+        context.stop.check()
+    return figures

@@ -4,8 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 RUN ?= runs/demo
+# All of them with MUTATIONS= ; ten runs of twenty kills with CHAOS="--runs 10 --kills 20".
+MUTATIONS ?= --sample 80
+CHAOS ?= --runs 2 --kills 6
 
-.PHONY: demo test test-slow test-mutants test-containers lint format clean
+.PHONY: demo test test-slow test-mutants test-chaos test-containers lint format clean
 
 demo: $(VENV)/.runtime  ## the whole alternation on a few photographs, in minutes
 	$(BIN)/cyborgs run demo --run $(RUN)
@@ -16,8 +19,12 @@ test: $(VENV)/.dev  ## all quick tests
 test-slow: $(VENV)/.dev  ## a run of a few hundred photographs; needs CYBORGS_SAMPLE_DATA
 	$(BIN)/python -m pytest -m slow
 
-test-mutants: $(VENV)/.dev  ## wrong implementations, each of which a test has to notice
+test-mutants: $(VENV)/.dev  ## wrong implementations, each of which a test has to notice: a list, then MUTATIONS made by rule
 	$(BIN)/python -m tests.mutants.run
+	$(BIN)/python -m tests.mutants.automatic $(MUTATIONS)
+
+test-chaos: $(VENV)/.dev  ## runs that are killed again and again, and end as if nothing had happened
+	$(BIN)/python -m tests.chaos.run $(CHAOS)
 
 test-containers: $(VENV)/.dev  ## the image, compose and every failure of a container; gets an engine where there is none
 	PYTHON=$(BIN)/python tests/containers/run.sh

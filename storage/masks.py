@@ -138,8 +138,10 @@ def open_masks(path: Path) -> zarr.Group:
     """
     try:
         group = zarr.open_group(str(path), mode="r")
-    except (FileNotFoundError, ValueError) as error:
+    except FileNotFoundError as error:
         raise DamagedArtifactError(f"{path}: there is no mask store here") from error
+    except Exception as error:  # over a damaged description zarr raises anything: KeyError, TypeError, ValueError
+        raise DamagedArtifactError(f"{path}: there is no mask store here that can be read: {error}") from error
     if group.attrs.get("format") != MASK_FORMAT:
         raise DamagedArtifactError(f"{path}: mask store of format {group.attrs.get('format')}, expected {MASK_FORMAT}")
     return group
@@ -152,7 +154,10 @@ def read_rows(path: Path, rows: range | None = None) -> Iterator[tuple[int, Mask
         DamagedArtifactError: a row is not what was written.
     """
     group = open_masks(path)
-    labels = _array(group, "labels")
+    try:
+        labels = _array(group, "labels")
+    except Exception as error:
+        raise DamagedArtifactError(f"{path}: labels cannot be read: {error}") from error
     wanted = rows if rows is not None else range(labels.shape[0])
     step = labels.shards[0] if labels.shards else labels.chunks[0]
     first = wanted.start
@@ -164,8 +169,11 @@ def read_rows(path: Path, rows: range | None = None) -> Iterator[tuple[int, Mask
                 np.asarray(_array(group, name)[part])
                 for name in ("labels", "grid_size", "image_size", "clusters", "checksum")
             )
-        # A damaged chunk surfaces as whatever its codec raises: zstd RuntimeError, crc32c ValueError.
-        except (RuntimeError, ValueError, OSError) as error:
+        except MemoryError:
+            raise
+        # A damaged chunk surfaces as whatever its codec raises: zstd RuntimeError, crc32c ValueError; a damaged
+        # description as anything.
+        except Exception as error:
             raise DamagedArtifactError(f"{path}: rows {first} to {last - 1} cannot be read: {error}") from error
         for offset in range(last - first):
             h, w = (int(n) for n in grids[offset])

@@ -209,3 +209,18 @@ def test_a_store_of_another_format_is_refused(tmp_path: Path) -> None:
 def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DamagedArtifactError, match="nothing"):
         open_masks(tmp_path / "nothing.zarr")
+
+
+@pytest.mark.parametrize("file", ["zarr.json", "labels/zarr.json", "clusters/zarr.json"])
+def test_any_flipped_byte_of_a_description_is_noticed_or_changes_nothing(store: Path, file: str) -> None:
+    """Zarr raises many kinds of errors over them; here they are one."""
+    whole = (store / file).read_bytes()
+    for at in range(0, len(whole), 7):
+        flipped = bytearray(whole)
+        flipped[at] ^= 3
+        (store / file).write_bytes(flipped)
+        try:
+            for (row, masks), wanted in zip(read_rows(store), mask_rows(), strict=True):
+                assert (masks.labels == wanted.labels).all(), f"byte {at}, row {row}"
+        except DamagedArtifactError:
+            pass

@@ -51,7 +51,7 @@ def evaluate(
         typer.echo(text)
     else:
         out.write_text(text + "\n", encoding="utf-8")
-        typer.echo(f"{name} of {result.weights.name} in {result.seconds:.0f} s: {out}")
+        typer.echo(f"{name} of {result.weights.name} in {result.seconds or 0:.0f} s: {out}")
 
 
 def compare(

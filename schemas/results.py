@@ -55,5 +55,7 @@ class ProtocolResult(Record):
     figures: dict[str, float]
     skipped: dict[str, str]
     """What was left out of the figures -> why."""
-    seconds: float
-    provenance: Provenance
+    seconds: float | None
+    """How long it took; None within a run, whose manifest says so for the whole stage."""
+    provenance: Provenance | None
+    """Who measured, where and when; None within a run."""

@@ -2,7 +2,7 @@
 
 import json
 
-from schemas.errors import CyborgsError
+from schemas.errors import ConfigError, DataError
 from schemas.protocols import load_protocol
 from stages.context import Context
 
@@ -33,11 +33,14 @@ def measure_protocols(context: Context) -> dict[str, float]:
                 cycle=context.step.cycle,
                 tell=lambda _: None,
             )
-        except CyborgsError as error:
+        except (ConfigError, DataError) as error:
             context.warn(f"{planned.protocol} skipped: {error}")
             context.run.store.write(place, json.dumps({"protocol": planned.protocol, "skipped": str(error)}).encode())
             continue
-        context.run.store.write(place, result.model_dump_json(indent=1).encode())
+        # What stands in an artifact follows from its key alone: no time, no host, no way in which the run was named.
+        weights = result.weights.model_copy(update={"source": context.step.name})
+        lasting = result.model_copy(update={"weights": weights, "seconds": None, "provenance": None})
+        context.run.store.write(place, lasting.model_dump_json(indent=1).encode())
         figures |= {f"{planned.protocol}_{name}": value for name, value in result.figures.items()}
         context.stop.check()
     return figures

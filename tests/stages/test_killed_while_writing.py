@@ -86,7 +86,7 @@ def test_killed_at_touch_after_touch_it_ends_the_same(
     url, total = tmp_path / "run", 0
     run = prepare(url, tiny_config, photographs, *ONE_CYCLE)
     # Where few are killed: around the manifest of the index, and from the first shard to the second.
-    for stage, cycle, first in (("index-images", None, 8), ("warm-up", None, 20), ("bootstrap-masks", 0, 40)):
+    for stage, cycle, first in (("index-images", None, 8), ("warm-up", None, 16), ("bootstrap-masks", 0, 40)):
         killed = kills(url, stage, cycle, range(first, first + most) if most < 1000 else range(2, most))
         if most < 1000:
             assert killed == most, f"{stage} has fewer touches than that"

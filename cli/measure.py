@@ -45,7 +45,7 @@ def evaluate(
         tell=lambda line: typer.echo(line, err=True),
     )
     for figure, value in result.figures.items():
-        typer.echo(f"{figure:<28}{value:g}", err=True)
+        typer.echo(f"{figure:<30}{value:g}", err=True)
     text = result.model_dump_json(indent=1)
     if out is None:
         typer.echo(text)

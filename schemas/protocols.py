@@ -55,6 +55,8 @@ class MaskQualitySettings(ProtocolSettings):
     """Photographs that are clustered together."""
     max_side: Annotated[int, Field(ge=32)] = 640
     """Longer photographs are brought down to this side in pixels."""
+    crf: bool = False
+    """Measure masks refined by a dense CRF too, as crf_best_iou and so on (Fig. 4); needs pydensecrf2."""
     boundary_tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.0075
     """How far a boundary may lie from the true one, as a share of the photograph's diagonal (BSDS: 0.0075)."""
 

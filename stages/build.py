@@ -11,7 +11,7 @@ from cyborgs.networks.siamese import SiameseNetwork
 from cyborgs.optimization.optimizers import make_optimizer
 from cyborgs.training.pretraining import Pretraining
 from cyborgs.training.settings import Contrast, Optimization, VmfLoss
-from schemas.config import RunConfig
+from schemas.config import MasksConfig, RunConfig
 from schemas.errors import ConfigError
 
 
@@ -105,8 +105,11 @@ def build_contrast(config: RunConfig) -> Contrast:
 def build_crf(config: RunConfig) -> Crf | None:
     """How masks are refined, if they are."""
     masks = config.masks
-    if not masks.crf:
-        return None
+    return crf_of(masks) if masks.crf else None
+
+
+def crf_of(masks: MasksConfig) -> Crf:
+    """Kernels and iterations as set."""
     return Crf(
         concentration=masks.crf_concentration,
         iterations=masks.crf_iterations,

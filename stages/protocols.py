@@ -1,17 +1,20 @@
 """`cyborgs evaluate`: weights, data and settings to a protocol's plain arguments, and its figures to metrics.json."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 from PIL import Image
 
+from cyborgs.clustering.crf import Crf
 from cyborgs.evaluation.frozen import BackboneChangedError, Figures, Samples
-from cyborgs.evaluation.mask_quality import Annotation
+from cyborgs.evaluation.mask_quality import Annotation, Labels
 from schemas.architectures import layer_names
+from schemas.config import MasksConfig
 from schemas.errors import ConfigError, DataError
 from schemas.planned_protocols import ProtocolName
 from schemas.protocols import (
@@ -24,6 +27,7 @@ from schemas.protocols import (
     mask_layer,
 )
 from schemas.results import Encoder, ProtocolResult, UsedData
+from stages.build import crf_of
 from stages.device import choose_device, limited_threads
 from stages.readers.coco_objects import CocoSplit, Objects, coco_objects
 from stages.readers.image_folder import image_folder
@@ -139,17 +143,17 @@ def _layers(settings_layers: Sequence[str] | None, weights: Weights) -> Sequence
 
 
 def _mask_quality(weights: Weights, root: Path, settings: ProtocolSettings) -> Measured:
-    from cyborgs.evaluation.mask_quality import mask_quality, masks_of
+    from cyborgs.evaluation.mask_quality import SCORES, mask_quality, masks_of
 
     assert isinstance(settings, MaskQualitySettings)
     split, annotated = _annotated(root, settings)
-    masks: Any
-    if settings.masks == "run":
-        if weights.run is None or weights.cycle is None:
-            raise ConfigError("masks run: only a run holds masks, from cycle 0 on; use masks=weights for other weights")
-        masks = masks_by_photograph(weights.run, weights.cycle, split.photographs)
-    else:
-        masks = masks_of(
+
+    def quality(masks: Iterable[Labels]) -> Figures:
+        pairs = zip(masks, (annotated[i][1] for i in range(len(annotated))), strict=True)
+        return mask_quality(pairs, boundary_tolerance=settings.boundary_tolerance)
+
+    def made(crf: Crf | None) -> Iterable[Labels]:
+        return masks_of(
             weights.backbone,
             Mapped(annotated, lambda pair: pair[0]),
             layers=_layers(settings.layer, weights),
@@ -157,9 +161,24 @@ def _mask_quality(weights: Weights, root: Path, settings: ProtocolSettings) -> M
             images_per_group=settings.images_per_group,
             max_side=settings.max_side,
             seed=settings.seed,
+            crf=crf,
         )
-    pairs: Any = zip(masks, (annotated[i][1] for i in range(len(annotated))), strict=True)
-    return Measured(mask_quality(pairs, boundary_tolerance=settings.boundary_tolerance), {settings.split: split})
+
+    splits: dict[str, Split[Any]] = {settings.split: split}
+    if settings.masks == "run":
+        if weights.run is None or weights.cycle is None:
+            raise ConfigError("masks run: only a run holds masks, from cycle 0 on; use masks=weights for other weights")
+        if settings.crf:
+            raise ConfigError("crf: a run's masks are refined where it was made with masks.crf; use masks=weights")
+        return Measured(quality(masks_by_photograph(weights.run, weights.cycle, split.photographs)), splits)
+    if settings.crf and find_spec("pydensecrf") is None:
+        raise ConfigError("crf: needs the package pydensecrf2, which is not installed here; or set crf=false")
+    plain = quality(made(None))
+    if not settings.crf:
+        return Measured(plain, splits)
+    kernels = weights.run.config.masks if weights.run is not None else MasksConfig()
+    refined = {f"crf_{name}": value for name, value in quality(made(crf_of(kernels))).values.items() if name in SCORES}
+    return Measured(Figures(plain.values | refined, plain.skipped), splits)
 
 
 def _annotated(

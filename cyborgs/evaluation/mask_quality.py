@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cyborgs.clustering.bootstrap import bootstrap_group, fit_within
+from cyborgs.clustering.crf import Crf
 from cyborgs.evaluation.boundaries import boundary_f
 from cyborgs.evaluation.frozen import Figures, Samples, frozen, read_ahead
 from cyborgs.networks.backbone import Backbone
@@ -23,6 +24,7 @@ BACKGROUND = 0
 Annotation = NDArray[np.int32]
 """(H, W) region per pixel: VOID, BACKGROUND, or 1 and above."""
 Labels = NDArray[np.uint8]
+SCORES = ("best_iou", "covering", "variation_of_information", "boundary_f")
 ITERATIONS = 20
 POINTS_PER_CLUSTER = 256
 """Of the k-means, as bootstrapping has them by default (section 3.3)."""
@@ -37,8 +39,13 @@ def masks_of(
     images_per_group: int,
     max_side: int,
     seed: int,
+    crf: Crf | None = None,
 ) -> Iterator[Labels]:
-    """Masks of each photograph on the feature grid, made as bootstrapping makes them but with K fixed (Algorithm 1)."""
+    """Masks of each photograph, made as bootstrapping makes them but with K fixed (Algorithm 1).
+
+    Args:
+        crf: refine them; then they are at the photograph's fitted size, else on the feature grid.
+    """
     with frozen(backbone):
         group: list[Image.Image] = []
         for number, photograph in enumerate(read_ahead(photographs), start=1):
@@ -55,6 +62,7 @@ def masks_of(
                     cycle=0,
                     group=(number - 1) // images_per_group,
                     bfloat16=False,
+                    crf=crf,
                 )
                 yield from masks.labels
                 group = []

@@ -145,6 +145,21 @@ def test_masks_that_a_run_holds(tiny_run: Path, photographs: Path, tmp_path: Pat
         measure("mask-quality", coco, "masks=run")
 
 
+def test_masks_with_and_without_a_crf(coco: Path, tiny_run: Path) -> None:
+    """Squares of one colour on grey: refined masks follow their edges, those on the feature grid cannot."""
+    pytest.importorskip("pydensecrf", reason="pydensecrf2 is not installed: it is compiled")
+    near = "boundary_tolerance=0.03"  # three pixels
+    plain, both = measure("mask-quality", coco, near), measure("mask-quality", coco, near, "crf=true")
+    assert {name: both.figures[name] for name in plain.figures} == plain.figures
+    assert set(both.figures) - set(plain.figures) == {
+        "crf_best_iou", "crf_covering", "crf_variation_of_information", "crf_boundary_f",
+    }  # fmt: skip
+    assert both.figures["crf_boundary_f"] > plain.figures["boundary_f"] + 30
+    assert both.figures["crf_covering"] > plain.figures["covering"] + 20
+    with pytest.raises(ConfigError, match="a run's masks are refined"):
+        measure("mask-quality", coco, "crf=true", "masks=run", weights=str(tiny_run))
+
+
 def test_a_layer_that_the_weights_do_not_have(coco: Path) -> None:
     with pytest.raises(ConfigError, match=r"resnet18 has no layer 'layer2.7'"):
         measure("mask-quality", coco, "layer=layer2.7")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from schemas.config import NetworkConfig, RunConfig
+from schemas.config import MasksConfig, NetworkConfig, RunConfig
 from schemas.digests import digest_json
 from schemas.errors import ConfigError
 from schemas.stages import CYCLE_STAGES, StageName
@@ -134,13 +134,28 @@ READ_FROM: dict[tuple[StageName, str], tuple[str, ...]] = {
 """Where a stage reads only some settings of a part; its key follows those alone."""
 
 
+SWITCHES: dict[tuple[str, str], tuple[str, ...]] = {
+    ("masks", "crf"): tuple(name for name in MasksConfig.model_fields if name.startswith("crf")),
+    ("evaluate", "protocols"): ("protocols",),
+}
+"""A switch, and the settings that count only while it is on: off, none of them enters a key. So a run that was made
+before they were there keeps its artifacts; what comes to be added later belongs here too.
+"""
+
+
 def config_part(config: RunConfig, step: Step) -> dict[str, Any]:
     """The settings that define this step's result."""
     part: dict[str, Any] = {"seed": config.seed}
     for name in PARTS[step.stage]:
         settings = getattr(config, name).model_dump(mode="json")
+        off = {
+            each
+            for (group, switch), ruled in SWITCHES.items()
+            if group == name and not settings[switch]
+            for each in ruled
+        }
         wanted = READ_FROM.get((step.stage, name), tuple(settings))
-        part[name] = {key: settings[key] for key in wanted}
+        part[name] = {key: settings[key] for key in wanted if key not in off}
     if step.stage in ("warm-up", "train"):
         kept = [e for e in config.schedule.checkpoint_epochs if step.first_epoch < e <= step.last_epoch]
         part["schedule"] |= {

@@ -127,6 +127,7 @@ def _decode(url: str, text: bytes) -> RunRecord:
         whole = checks is None or checks["record"] == _check(tree)["record"]
         if whole:
             refuse_other_format(tree, where=place)
+            _take_up_digest(tree, where=place)
         record = RunRecord.model_validate(tree)  # names the setting at fault, where it is one
         if not whole:
             raise ValueError("its digest does not match what it says")
@@ -139,6 +140,29 @@ def _decode(url: str, text: bytes) -> RunRecord:
         raise _damaged(place, reason) from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _damaged(place, f"it: {error}") from error
+
+
+def _take_up_digest(tree: dict[str, Any], *, where: str) -> None:
+    """Let a record that an earlier version wrote, which had fewer settings, name the digest of all of today's.
+
+    A config that does not have the digest beside it is left for the record to refuse.
+
+    Raises:
+        RunError: it was written with settings that this version does not know.
+    """
+    config = tree["config"]
+    written = {name: part for name, part in config.items() if name != "placement"}
+    if digest_json(written) != tree["config_digest"]:
+        return
+    try:
+        tree["config_digest"] = result_digest(RunConfig.model_validate(config))
+    except ValidationError as error:
+        detail = error.errors()[0]
+        setting = ".".join(str(part) for part in detail["loc"])
+        raise RunError(
+            f"{where} was written by version {tree['created']['code']}, with settings that this version reads otherwise "
+            f"({setting}: {detail['msg'][0].lower()}{detail['msg'][1:]}): go on with that one, or choose another --run"
+        ) from error
 
 
 def _damaged(place: str, reason: str) -> RunError:

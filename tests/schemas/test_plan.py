@@ -8,6 +8,7 @@ import pytest
 from schemas.config import RunConfig
 from schemas.digests import canonical_json, digest_bytes, digest_json
 from schemas.errors import ConfigError
+from schemas.loading import load_config
 from schemas.plan import (
     Step,
     artifact_key,
@@ -215,10 +216,6 @@ READS: list[tuple[dict[str, Any], str]] = [
     ({"masks": {"max_side": 320}}, "masks evaluate"),
     ({"masks": {"refresh_batch_norm": 3}}, "masks"),
     ({"masks": {"crf": True}}, "masks"),
-    ({"masks": {"crf_concentration": 20}}, "masks"),
-    ({"masks": {"crf_iterations": 5}}, "masks"),
-    ({"masks": {"crf_appearance": [5, 60, 20]}}, "masks"),
-    ({"masks": {"crf_smoothness": [0, 3]}}, "masks"),
     ({"train": {"temperature": 0.3}}, "train"),
     ({"train": {"vmf_weight": 0.3}}, "train"),
     ({"train": {"regions": 8}}, "train evaluate"),
@@ -306,3 +303,34 @@ def test_digests_refuse_what_has_no_one_form() -> None:
 def test_the_digest_is_blake2b_of_128_bits() -> None:
     """From RFC 7693's algorithm as `b2sum -l 128` prints it for no bytes."""
     assert digest_bytes(b"") == "cae66941d9efbd404e4d88758ea67670"
+
+
+@pytest.mark.parametrize(
+    ("stage", "cycle", "expected"),
+    [
+        ("index-images", None, "4a588e57a4247985e984"),
+        ("warm-up", None, "5c9e6eb32c5c0b07596b"),
+        ("bootstrap-masks", 0, "8b85c2c81bd12f979142"),
+        ("train", 1, "46a8cd04b6deaa65318e"),
+        ("evaluate", 1, "03a029dbc29aa4834c9c"),
+    ],
+)
+def test_keys_are_those_of_the_first_runs(stage: StageName, cycle: int | None, expected: str) -> None:
+    """As version 0.1.0 printed them before masks.crf and evaluate.protocols were there: weeks of work hang on them."""
+    found = load_config("coco", ["numerics.threads=1", "numerics.precision=float32"])
+    step = find_step(found, stage, cycle)
+    roles = {role: f"content of {role}" for role, _ in step.inputs}
+    assert artifact_key(ingredients(found, step, inputs=roles, pins={"photographs": "p", "start": "s"})) == expected
+
+
+def test_what_is_switched_off_enters_no_key() -> None:
+    assert key("masks", masks={"crf_iterations": 3}) == key("masks")
+    assert key("masks", masks={"crf": True}) != key("masks")
+    on: dict[str, Any] = {"crf": True}
+    for changed in (
+        {"crf_concentration": 20},
+        {"crf_iterations": 5},
+        {"crf_appearance": [5, 60, 20]},
+        {"crf_smoothness": [0, 3]},
+    ):
+        assert key("masks", masks=on | changed) != key("masks", masks=on)

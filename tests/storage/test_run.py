@@ -8,6 +8,7 @@ import pytest
 
 from schemas.artifacts import result_digest
 from schemas.config import RunConfig
+from schemas.digests import digest_json
 from schemas.errors import RunError
 from storage.run import (
     config_digest,
@@ -169,3 +170,34 @@ def test_numerics_left_open_stay_as_pinned_and_others_count() -> None:
     assert (kept.numerics.precision, kept.numerics.threads) == ("bfloat16", 7)
     said = with_pinned_numerics(small_config(numerics={"precision": "float32", "threads": 2}), pinned)
     assert (said.numerics.precision, said.numerics.threads) == ("float32", 2)
+
+
+def _rewrite(path: Path, *, checked: bool, **changes: dict[str, Any]) -> None:
+    """What another version would have written: groups of settings changed, all digests right."""
+    tree = json.loads(path.read_text())
+    tree.pop("checks")
+    for group, settings in changes.items():
+        tree["config"][group] = settings
+    tree["config_digest"] = digest_json({name: part for name, part in tree["config"].items() if name != "placement"})
+    if checked:
+        config = {name: part for name, part in tree["config"].items() if name != "placement"}
+        placement = digest_json(tree["config"]["placement"])
+        tree["checks"] = {"record": digest_json(tree | {"config": config}), "placement": placement}
+    path.write_text(json.dumps(tree))
+
+
+@pytest.mark.parametrize("checked", [True, False])
+def test_a_run_of_a_version_with_fewer_settings_is_read(tmp_path: Path, checked: bool) -> None:
+    run = make_run(tmp_path / "run")
+    config = run.config.model_dump(mode="json")
+    fewer = {name: value for name, value in config["masks"].items() if not name.startswith("crf")}
+    _rewrite(tmp_path / "run" / "run.json", checked=checked, masks=fewer)
+    assert open_run(str(tmp_path / "run")).record == run.record
+
+
+def test_a_run_of_a_version_with_other_settings_is_refused_and_the_version_named(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    more = run.config.model_dump(mode="json")["masks"] | {"colour": "red"}
+    _rewrite(tmp_path / "run" / "run.json", checked=True, masks=more)
+    with pytest.raises(RunError, match=rf"written by version {run.record.created.code}.*masks\.colour: extra"):
+        open_run(str(tmp_path / "run"))

@@ -160,7 +160,7 @@ def _take_up_digest(tree: dict[str, Any], *, where: str) -> None:
         detail = error.errors()[0]
         setting = ".".join(str(part) for part in detail["loc"])
         raise RunError(
-            f"{where} was written by version {tree['created']['code']}, with settings that this version reads otherwise "
+            f"{where} was written by version {tree['created']['code']}, with settings that this one reads otherwise "
             f"({setting}: {detail['msg'][0].lower()}{detail['msg'][1:]}): go on with that one, or choose another --run"
         ) from error
 

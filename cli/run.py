@@ -146,7 +146,7 @@ def _print_results(run: Run) -> None:
     places = {
         "backbone": [f"{found.folder}/{layout.MODEL}" for found in done if found.step.stage == "train"][-1:],
         "masks": [
-            layout.masks_pointer(found.step.cycle)
+            _masks_place(run, found.step.cycle, f"{found.folder}/{layout.MASKS}")
             for found in done
             if found.step.stage == "bootstrap-masks" and found.step.cycle is not None
         ],
@@ -155,3 +155,9 @@ def _print_results(run: Run) -> None:
     for what, paths in places.items():
         for path in paths:
             print(f"{what + ':':<10}{run.store.url}/{path}")
+
+
+def _masks_place(run: Run, cycle: int, store: str) -> str:
+    """The link to a cycle's masks, where storage has links."""
+    link = layout.masks_pointer(cycle)
+    return link if run.store.size(f"{link}/zarr.json") is not None else store

@@ -27,18 +27,10 @@ EXTENDED = ["schedule.epochs=8", "schedule.extended_from=[6]"]
 STEPS_PER_EPOCH = 4
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, photographs: Path, tiny_config: Path) -> Path:
-    """Two cycles, to 6 epochs. Tests work on copies, or only read."""
-    url = tmp_path_factory.mktemp("run") / "finished"
-    prepare(url, tiny_config, photographs)
-    run_all(url)
-    return url
-
-
 @pytest.fixture
-def url(tmp_path: Path, finished: Path) -> Path:
-    return Path(shutil.copytree(finished, tmp_path / "run", symlinks=True))
+def url(tmp_path: Path, tiny_run: Path) -> Path:
+    """A copy of a finished run: two cycles, to 6 epochs."""
+    return Path(shutil.copytree(tiny_run, tmp_path / "run", symlinks=True))
 
 
 def _update(url: Path, *settings: str) -> Run:
@@ -131,7 +123,7 @@ def test_a_cycle_that_is_no_more_goes_with_its_logs_and_its_link(url: Path) -> N
     assert set(_states(run).values()) == {"done"}
 
 
-def test_checkpoints_that_no_stage_needs_go_and_come_back_equal(url: Path, finished: Path) -> None:
+def test_checkpoints_that_no_stage_needs_go_and_come_back_equal(url: Path, tiny_run: Path) -> None:
     run = _update(url, "placement.keep_checkpoints=last:1")
     assert thin_out(run) == ["warm-up", "train cycle 0"]
     assert thin_out(run) == []
@@ -146,7 +138,7 @@ def test_checkpoints_that_no_stage_needs_go_and_come_back_equal(url: Path, finis
         run_stage(StageRequest(run=str(url), stage="bootstrap-masks", cycle=1))
     assert restore_needed(run) == ["warm-up", "train cycle 0"]
     assert run_all(url) == ["warm-up", "train cycle 0", "bootstrap-masks cycle 1"]
-    assert_same_results(url, finished)
+    assert_same_results(url, tiny_run)
 
 
 def test_a_checkpoint_that_is_still_needed_stays(tmp_path: Path, photographs: Path, tiny_config: Path) -> None:
@@ -203,3 +195,16 @@ def test_a_fork_of_a_thinned_run_is_thinned_too(url: Path, tmp_path: Path) -> No
     found = Standings(open_run(str(new))).of(find_step(open_run(str(new)).config, "train", 0))
     assert found.thinned
     assert len(list(new.rglob(layout.MODEL))) == 1
+
+
+def test_a_run_moves_to_s3_and_back_by_forks(url: Path, tmp_path: Path, bucket: str) -> None:
+    away, back = f"s3://{bucket}/runs/away", tmp_path / "back"
+    assert all(verdict.stays for verdict in fork(str(url), away, []))
+    remote = open_run(away)
+    assert find_garbage(remote) == []
+    remote.store.write("cycle-000/evaluate/0123456789abcdef0123/metrics.json", b"{}")
+    assert [entry.place for entry in find_garbage(remote)] == ["cycle-000/evaluate/0123456789abcdef0123"]
+    remove(remote, find_garbage(remote))
+    assert find_garbage(remote) == []
+    assert all(verdict.stays for verdict in fork(away, str(back), []))
+    assert_same_results(url, back)

@@ -7,6 +7,7 @@ RUN ?= runs/demo
 # All of them with MUTATIONS= ; ten runs of twenty kills with CHAOS="--runs 10 --kills 20".
 MUTATIONS ?= --sample 80
 CHAOS ?= --runs 2 --kills 6
+SLOW ?= slow
 
 .PHONY: demo test test-slow test-mutants test-chaos test-containers lint format clean
 
@@ -14,10 +15,10 @@ demo: $(VENV)/.runtime  ## the whole alternation on a few photographs, in minute
 	$(BIN)/cyborgs run demo --run $(RUN)
 
 test: $(VENV)/.dev  ## all quick tests
-	$(BIN)/python -m pytest -m "not slow and not containers"
+	$(BIN)/python -m pytest -m "not slow and not containers" --durations=15
 
-test-slow: $(VENV)/.dev  ## a run of a few hundred photographs; needs CYBORGS_SAMPLE_DATA
-	$(BIN)/python -m pytest -m slow
+test-slow: $(VENV)/.dev  ## runs of minutes; some need CYBORGS_SAMPLE_DATA
+	$(BIN)/python -m pytest -m "$(SLOW)" --durations=15
 
 test-mutants: $(VENV)/.dev  ## wrong implementations, each of which a test has to notice: a list, then MUTATIONS made by rule
 	$(BIN)/python -m tests.mutants.run

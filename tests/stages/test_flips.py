@@ -19,7 +19,7 @@ from storage.artifacts import Standings, load_artifact, standing
 from storage.run import check_placement, find_run, open_run
 from storage.verification import verify_run
 
-MANY = pytest.mark.slow
+MANY = (pytest.mark.slow, pytest.mark.many)
 
 
 def linked(source: Path, target: Path) -> Path:

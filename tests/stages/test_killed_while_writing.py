@@ -77,7 +77,7 @@ def kills(url: Path, stage: str, cycle: int | None, numbers: range) -> int:
 
 @pytest.mark.parametrize(
     ("most", "expected"),
-    [(4, 12), pytest.param(1000, 50, marks=pytest.mark.slow)],
+    [(4, 12), pytest.param(1000, 50, marks=(pytest.mark.slow, pytest.mark.many))],
     ids=["a few", "as many as there are touches"],
 )
 def test_killed_at_touch_after_touch_it_ends_the_same(

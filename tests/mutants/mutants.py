@@ -253,8 +253,8 @@ MUTANTS = [
     Mutant(
         "bootstrap after instead of before the epoch",
         "schemas/plan.py",
-        "every and epoch % every == 0]",
-        "every and (epoch - 1) % every == 0]",
+        "range(every * (first // every + 1), schedule.epochs, every)",
+        "range(every * (first // every + 1) + 1, schedule.epochs, every)",
         "schemas/test_plan.py",
     ),
 ]

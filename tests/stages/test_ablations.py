@@ -55,7 +55,13 @@ def _step(config: RunConfig) -> dict[str, Tensor]:
     pairs = 2 if joins and config.train.vmf_update == "separate" else 1
     sampler = StepSampler(4, batch_size=4, seed=0, first_step=EPOCH, last_step=EPOCH + 1, pairs=lambda _: pairs)
     (batch,) = view_loader(dataset, sampler, workers=0, pin_memory=False)
-    pretraining = build_pretraining(config, build_network(config), steps_per_epoch=1, device=torch.device("cpu"))
+    pretraining = build_pretraining(
+        config,
+        build_network(config),
+        schedule_epochs=config.schedule.epochs,
+        steps_per_epoch=1,
+        device=torch.device("cpu"),
+    )
     pretraining.step = EPOCH
     metrics = pretraining.train_step(batch, build_contrast(config), with_vmf=joins)
     weights = {name: weight.detach() for name, weight in pretraining.network.online.named_parameters()}

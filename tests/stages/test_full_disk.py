@@ -14,7 +14,7 @@ from schemas.plan import plan
 from schemas.stages import StageRequest
 from stages.execute import run_stage
 from storage.artifacts import standing
-from storage.run import open_run
+from storage.run import create_run, open_run, replace_record
 from tests.pipeline import assert_same_results, prepare
 from tests.stages.conftest import ONE_CYCLE
 
@@ -67,16 +67,15 @@ def test_each_stage_says_so_and_goes_on_when_there_is_room(
 
 def test_a_full_disk_under_run_json_keeps_the_old_one(tmp_path: Path, photographs: Path, tiny_config: Path) -> None:
     with mounted(tmp_path / "disk", 4) as disk:
-        url = disk / "run"
-        before = prepare(url, tiny_config, photographs).record
+        before = prepare(tmp_path / "run", tiny_config, photographs).record
+        run = create_run(str(disk / "run"), before)
         fill(disk / "filler", leave=0)
         with pytest.raises(CyborgsError, match=r"no space left for .*run\.json"):
-            prepare(url, tiny_config, photographs, "placement.log_every_steps=7")
-        assert open_run(str(url)).record == before
+            replace_record(run, before.model_copy(update={"name": "other"}), note={})
+        assert open_run(run.store.url).record == before
         (disk / "filler").unlink()
-        assert (
-            prepare(url, tiny_config, photographs, "placement.log_every_steps=7").config.placement.log_every_steps == 7
-        )
+        replace_record(run, before.model_copy(update={"name": "other"}), note={})
+        assert open_run(run.store.url).record.name == "other"
 
 
 def test_a_full_cache_is_named(

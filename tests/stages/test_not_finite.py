@@ -8,6 +8,7 @@ from torch.optim import Optimizer
 
 from cyborgs.optimization.optimizers import set_learning_rate
 from cyborgs.training import pretraining
+from schemas.digests import unseal
 from schemas.errors import RunError
 from schemas.stages import StageRequest
 from stages.execute import run_stage
@@ -50,7 +51,9 @@ def test_last_good_state_is_kept_and_gone_on_from(
     found = standing(run, "warm-up", None)
     assert found.state == "partial"
     (saved,) = (tmp_path / "disturbed" / str(found.folder)).rglob("*state*")
-    tensors, position = decode_tensors(saved.read_bytes())
+    state = unseal(saved.read_bytes())
+    assert state is not None
+    tensors, position = decode_tensors(state)
     assert all(tensor.isfinite().all() for tensor in tensors.values())
     if math.isfinite(factor):
         return  # that state is finite, and as far as anyone could tell good

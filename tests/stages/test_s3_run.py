@@ -58,6 +58,8 @@ def assert_equals(url: str, undisturbed: Path) -> None:
     assert left == [], "left over"
 
 
+@pytest.mark.slow
+@pytest.mark.many
 def test_a_run_on_s3_under_503s_equals_the_one_on_a_disk(
     object_server: ObjectServer, bucket: str, data: str, tiny_config: Path, undisturbed: Path
 ) -> None:

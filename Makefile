@@ -8,6 +8,8 @@ RUN ?= runs/demo
 MUTATIONS ?= --sample 80
 CHAOS ?= --runs 2 --kills 6
 SLOW ?= slow
+# Most tests compute in one thread.
+JOBS ?= 2
 
 .PHONY: demo test test-slow test-mutants test-chaos test-containers lint format clean
 
@@ -15,7 +17,7 @@ demo: $(VENV)/.runtime  ## the whole alternation on a few photographs, in minute
 	$(BIN)/cyborgs run demo --run $(RUN)
 
 test: $(VENV)/.dev  ## all quick tests
-	$(BIN)/python -m pytest -m "not slow and not containers" --durations=15
+	$(BIN)/python -m pytest -m "not slow and not containers" --numprocesses $(JOBS) --dist loadfile --durations=15
 
 test-slow: $(VENV)/.dev  ## runs of minutes; some need CYBORGS_SAMPLE_DATA
 	$(BIN)/python -m pytest -m "$(SLOW)" --durations=15

@@ -136,6 +136,7 @@ def interrupted(
     return make
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("flips", [2, pytest.param(25, marks=MANY)])
 @pytest.mark.parametrize(
     ("stage", "cycle", "looks"),

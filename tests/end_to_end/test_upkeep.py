@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from schemas.errors import EXIT_PAUSED
 from storage import layout
 from storage.artifacts import Standings
@@ -13,6 +15,7 @@ def _states(url: Path) -> list[str]:
     return [found.state for found in Standings(open_run(str(url))).all()]
 
 
+@pytest.mark.slow
 def test_a_run_pauses_goes_on_and_is_extended(tmp_path: Path, photographs: Path, tiny_config: Path) -> None:
     url = tmp_path / "mine"
     settings = ["--set", "placement.pause_after=bootstrap-masks", "placement.keep_checkpoints=last:1"]

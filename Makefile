@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 RUN ?= runs/demo
-# All of them with MUTATIONS= ; ten runs of twenty kills with CHAOS="--runs 10 --kills 20".
+# All mutations with MUTATIONS= ; every third mutant of the list with MUTANTS="--every 3"; ten runs of twenty kills with CHAOS="--runs 10 --kills 20".
+MUTANTS ?=
 MUTATIONS ?= --sample 80
 CHAOS ?= --runs 2 --kills 6
 SLOW ?= slow
@@ -23,7 +24,7 @@ test-slow: $(VENV)/.dev  ## runs of minutes; some need CYBORGS_SAMPLE_DATA
 	$(BIN)/python -m pytest -m "$(SLOW)" --durations=15
 
 test-mutants: $(VENV)/.dev  ## wrong implementations, each of which a test has to notice: a list, then MUTATIONS made by rule
-	$(BIN)/python -m tests.mutants.run
+	$(BIN)/python -m tests.mutants.run $(MUTANTS)
 	$(BIN)/python -m tests.mutants.automatic $(MUTATIONS)
 
 test-chaos: $(VENV)/.dev  ## runs that are killed again and again, and end as if nothing had happened

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 from pathlib import PurePosixPath, PureWindowsPath
 
 from schemas.errors import DataError, UnreachableError
@@ -65,6 +66,10 @@ def annotated_photographs(source: str) -> list[str]:
             raise DataError(f'--data {file}: image {position} under "images" has no "file_name"')
         if _leads_out(name):
             raise DataError(f"--data {file}: image {position} leads out of the data folder: {name!r}")
+        try:
+            os.fsencode(name)
+        except UnicodeEncodeError as error:
+            raise DataError(f"--data {file}: image {position} has a name that no file can have: {name!r}") from error
         names.add(PurePosixPath(name).as_posix())
     return sorted(names)
 

@@ -91,6 +91,12 @@ def test_names_that_lead_outside_are_refused(tmp_path: Path, name: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    make_photographs(tmp_path / "images", 1)
+    with pytest.raises(DataError, match=r"my\.json: image 1 has a name that no file can have: '\\ud800\.png'"):
+        keys(annotations(tmp_path / "my.json", images("0.png", "\ud800.png")))
+
+
 @pytest.mark.parametrize("image", [{"id": 1}, {"id": 1, "file_name": ""}, {"id": 1, "file_name": 5}])
 def test_an_image_without_file_name_is_named(tmp_path: Path, image: dict[str, Any]) -> None:
     make_photographs(tmp_path / "images", 1)

@@ -63,7 +63,7 @@ def _pack(context: Context, store: Path) -> PackedMasks:
     team, packed = context.team, f"masks packed {context.team.machine}"
     if team.local_rank:
         team.hear(packed, check=context.stop.check)
-    labels = pack_masks(store, name=digest_json([context.run.store.url, context.key]))
+    labels = pack_masks(store, name=digest_json([context.run.store.url, context.key]), check=context.stop.check)
     if not team.local_rank:
         team.tell(packed)
     return labels

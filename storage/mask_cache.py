@@ -4,7 +4,7 @@ import errno
 import hashlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from schemas.digests import DIGEST_BYTES, seal, unseal
 from schemas.errors import RunError
 from storage.cache import cache_folder
+from storage.local import LocalStore
 from storage.masks import Labels, count_rows, read_rows
 
 
@@ -48,11 +49,13 @@ class PackedMasks:
         Path(self._file).with_suffix(".shapes.npy").unlink(missing_ok=True)
 
 
-def pack_masks(store: Path, *, name: str) -> PackedMasks:
+def pack_masks(store: Path, *, name: str, check: Callable[[], None] | None = None) -> PackedMasks:
     """Copy a mask store into the cache, checksums checked, or take the whole copy that is there.
 
     Args:
-        name: of the copy; its own for every run and step, for who made it removes it. One process at a time packs it.
+        name: of the copy; its own for every run and step, for who made it removes it. Machines may share the cache:
+            one process packs it, the others wait for that copy.
+        check: ends that wait by raising.
 
     Raises:
         DamagedArtifactError: a row of the store is damaged.
@@ -61,21 +64,28 @@ def pack_masks(store: Path, *, name: str) -> PackedMasks:
     file, table = folder / f"{name}.labels", folder / f"{name}.shapes.npy"
     shapes = _shapes_of_whole(file, table)
     if shapes is None:
-        folder.mkdir(exist_ok=True)
-        shapes = np.zeros((count_rows(store), 2), np.uint16)
-        hasher = _hasher()
-        # Named after the copy, so that what a killed process left is written over.
-        with _aside(file) as out:
-            for row, masks in read_rows(store):
-                shapes[row] = masks.labels.shape
-                data = masks.labels.tobytes()
-                hasher.update(data)
-                out.write(data)
-        with _aside(table) as out:
-            encoded = io.BytesIO()
-            np.save(encoded, shapes)
-            out.write(seal(hasher.hexdigest().encode() + encoded.getvalue()))
+        with LocalStore(folder).lease(f"{name}.lock", check=check):
+            shapes = _shapes_of_whole(file, table)
+            if shapes is None:
+                shapes = _pack(store, file, table)
     return PackedMasks(file, shapes)
+
+
+def _pack(store: Path, file: Path, table: Path) -> NDArray[np.uint16]:
+    shapes = np.zeros((count_rows(store), 2), np.uint16)
+    hasher = _hasher()
+    # Named after the copy, so that what a killed process left is written over.
+    with _aside(file) as out:
+        for row, masks in read_rows(store):
+            shapes[row] = masks.labels.shape
+            data = masks.labels.tobytes()
+            hasher.update(data)
+            out.write(data)
+    with _aside(table) as out:
+        encoded = io.BytesIO()
+        np.save(encoded, shapes)
+        out.write(seal(hasher.hexdigest().encode() + encoded.getvalue()))
+    return shapes
 
 
 def _shapes_of_whole(file: Path, table: Path) -> NDArray[np.uint16] | None:

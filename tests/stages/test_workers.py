@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -161,19 +162,24 @@ def test_torchrun_on_two_machines(finished: Path, untrained: Path) -> None:
         "-m", "--", "stages", "train", "--run", str(untrained), "--cycle", "0",
     ]  # fmt: skip
     environment = {name: value for name, value in os.environ.items() if name != MEETING_FILE}
-    agents = [
-        subprocess.Popen(
-            [*command[:3], "--node-rank", str(number), *command[3:]],
-            env=environment | {"PYTHONSAFEPATH": "1"},
-            cwd=ROOT,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for number in (0, 1)
-    ]
-    for agent in agents:
-        _, words = agent.communicate(timeout=180)
-        assert agent.returncode == 0, words
+    with ExitStack() as started:
+        agents = [
+            started.enter_context(
+                subprocess.Popen(
+                    [*command[:3], "--node-rank", str(number), *command[3:]],
+                    env=environment | {"PYTHONSAFEPATH": "1"},
+                    cwd=ROOT,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for number in (0, 1)
+        ]
+        for agent in agents:
+            started.callback(agent.kill)
+        for agent in agents:
+            _, words = agent.communicate(timeout=180)
+            assert agent.returncode == 0, words
     assert _standing(untrained, TRAIN).state == "done"
     run_all(untrained)
     assert_same_results(finished, untrained)

@@ -1,7 +1,7 @@
 """The packed cache: the same maps as the store, in whichever process reads them."""
 
 import pickle
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -97,4 +97,15 @@ def test_what_a_killed_process_left_is_written_over(store: Path, cache: Path) ->
     packed = pack_masks(store, name="c")
     assert_equals_the_store(packed, mask_rows())
     packed.remove()
+    assert list((cache / "masks").iterdir()) == []
+
+
+def test_machines_that_share_the_cache_take_turns(store: Path, cache: Path) -> None:
+    """Without turns one renames away what another is still writing."""
+    for attempt in range(10):
+        with ThreadPoolExecutor(4) as pool:
+            copies = list(pool.map(lambda _, name=f"c{attempt}": pack_masks(store, name=name), range(4)))
+        for packed in copies:
+            assert_equals_the_store(packed, mask_rows())
+        copies[0].remove()
     assert list((cache / "masks").iterdir()) == []

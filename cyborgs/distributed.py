@@ -25,8 +25,8 @@ def lost_peers() -> Iterator[None]:
     """Name what torch.distributed raises, as a plain RuntimeError most often, when a peer is gone."""
     try:
         yield
-    except torch.OutOfMemoryError:
-        raise
+    except (torch.OutOfMemoryError, torch.AcceleratorError):
+        raise  # of this process' own device
     except RuntimeError as error:
         raise LostPeerError("it cannot be reached any more") from error
 

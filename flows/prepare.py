@@ -6,6 +6,7 @@ Nothing is written before everything that can be checked cheaply was found in or
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from flows.space import check_space, check_space_left
 from schemas.artifacts import RunRecord, result_digest
@@ -79,6 +80,12 @@ def prepare_run(url: str, config: RunConfig, *, name: str, data: tuple[str, ...]
     return run
 
 
+def _replace(run: Run, record: RunRecord, *, note: dict[str, tuple[Any, Any]]) -> Run:
+    """Change what the run was told, if what that leads to fits."""
+    check_space_left(Run(run.store, record))
+    return replace_record(run, record, note=note)
+
+
 def _has_artifacts(run: Run) -> bool:
     return any(path.endswith(f"/{layout.MANIFEST}") for path in run.store.list(""))
 
@@ -90,7 +97,19 @@ def _start_over(run: Run, config: RunConfig, *, name: str, data: tuple[str, ...]
     changes = difference(run.config, record.config)
     if run.record.data != record.data:
         changes["data"] = (list(run.record.data), list(record.data))
-    return replace_record(run, record.model_copy(update={"history": run.record.history}), note=changes)
+    _check_nobody_at_work(run)
+    return _replace(run, record.model_copy(update={"history": run.record.history}), note=changes)
+
+
+def _check_nobody_at_work(run: Run) -> None:
+    """Whoever makes the first artifact of a run does so under what it was told then."""
+    for found in Standings(run).all():
+        holder = run.store.holder(f"{found.folder}/{layout.LEASE}") if found.folder is not None else None
+        if holder is not None:
+            raise RunError(
+                f"run {run.store.url}: {holder} is at work on {found.step.name}, with other settings or photographs: "
+                "wait until it is done, or choose another --run"
+            )
 
 
 def _take_up(run: Run, config: RunConfig, *, name: str, data: tuple[str, ...], update: bool) -> Run:
@@ -102,7 +121,6 @@ def _take_up(run: Run, config: RunConfig, *, name: str, data: tuple[str, ...], u
             f"run {run.store.url} was made with other settings: {shown}; "
             "choose another --run, or add --update to change this one"
         )
-    _check_may_be_written_down(config)
     note = dict(changes)
     if data and tuple(_absolute(source) for source in data) != run.record.data:
         data = tuple(_absolute(source) for source in data)
@@ -112,7 +130,7 @@ def _take_up(run: Run, config: RunConfig, *, name: str, data: tuple[str, ...], u
     if not note:
         return run
     record = with_config(run.record, config, name=name if defining else run.record.name)
-    changed = replace_record(run, record.model_copy(update={"data": data or run.record.data}), note=note)
+    changed = _replace(run, record.model_copy(update={"data": data or run.record.data}), note=note)
     if defining:
         _say_what_stays(run, changed)
     return changed
@@ -124,6 +142,7 @@ def with_config(record: RunRecord, config: RunConfig, *, name: str) -> RunRecord
     Raises:
         CyborgsError: the config and the run's photographs or start weights do not go together.
     """
+    _check_may_be_written_down(config)
     _check_fills_a_batch(record.photographs, config, where=f"{record.name}")
     changed = record.model_copy(update={"name": name, "config": config, "config_digest": result_digest(config)})
     if record.config.network.start == config.network.start:
@@ -164,7 +183,7 @@ def _new_record(config: RunConfig, *, name: str, data: tuple[str, ...]) -> RunRe
 
 def _check_may_be_written_down(config: RunConfig) -> None:
     """What the config names goes into run.json, whether this run reads from there or not: no URL with credentials."""
-    for source in config.placement.data:
+    for source in (*config.placement.data, *(planned.data for planned in config.evaluate.protocols)):
         _absolute(source)
 
 

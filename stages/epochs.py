@@ -133,7 +133,9 @@ class _Record:
         self._progress.advance(loss=self.latest["loss"], epoch=str(epoch))
 
     def save_if_due(self, taken: Metrics, *, stopping: bool) -> None:
-        """Save the state when it is time, or about to stop."""
+        """Save the state when it is time, or about to stop; never over that of a process that took the work over."""
+        if self._context.stop.work_taken:
+            return
         minutes = (time.monotonic() - self._saved) / 60
         if stopping or minutes >= self._context.config.placement.checkpoint_every_minutes:
             _check_finite(self._context, _numbers(taken), self._pretraining.step)

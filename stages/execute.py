@@ -184,7 +184,7 @@ def _result(found: Standing, *, computed: bool) -> StageResult:
 
 def _give_way(name: str, stop: StopRequest) -> None:
     _say(f"{name}: another process has taken this work over while this one stood still: stopping here")
-    stop.ask()
+    stop.give_way()
 
 
 def _say(message: str) -> None:

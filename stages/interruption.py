@@ -18,6 +18,17 @@ class StopRequest:
 
     def __init__(self) -> None:
         self._requested = threading.Event()
+        self._work_taken = threading.Event()
+
+    def give_way(self) -> None:
+        """Ask the stage to stop and leave what is saved alone: another process has gone on from there."""
+        self._work_taken.set()
+        self.ask()
+
+    @property
+    def work_taken(self) -> bool:
+        """Whether another process has taken the work over."""
+        return self._work_taken.is_set()
 
     def ask(self) -> None:
         """Ask the stage to stop at its next safe point."""
@@ -31,7 +42,9 @@ class StopRequest:
     def check(self) -> None:
         """Raise PreemptedError if somebody asked; call it where everything is saved."""
         if self.asked:
-            raise PreemptedError("stopped; what was done is saved")
+            raise PreemptedError(
+                "stopped; another process goes on with it" if self.work_taken else "stopped; what was done is saved"
+            )
 
 
 @contextmanager

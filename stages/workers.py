@@ -52,11 +52,13 @@ def _wait(workers: list[Worker], stop: StopRequest) -> int | None:
     told = False
     while True:
         codes = [worker.poll() for worker in workers]
-        failures = [n for n, code in enumerate(codes) if code not in (None, 0, EXIT_PREEMPTED)]
+        # A signal may come before a process can tell what it is about.
+        fine = (None, 0, EXIT_PREEMPTED, *((-signal.SIGTERM,) if stop.asked else ()))
+        failures = [n for n, code in enumerate(codes) if code not in fine]
         if failures:
             # Who lost a peer is not the one to ask, unless nobody else has anything to say.
             time.sleep(_LOOK_SECONDS)
-            failures = [n for n, worker in enumerate(workers) if worker.poll() not in (None, 0, EXIT_PREEMPTED)]
+            failures = [n for n, worker in enumerate(workers) if worker.poll() not in fine]
             return next((n for n in failures if codes[n] not in (None, EXIT_LOST_PEER)), failures[0])
         if all(code is not None for code in codes):
             return None

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from schemas.errors import RunError
 from storage.store import Store
@@ -56,8 +57,7 @@ class LocalStore(Store):
         _make_folder(final.parent)
         aside = final.parent / f"{_ASIDE}{uuid.uuid4().hex}"
         try:
-            with aside.open("xb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)  # until it is in place: nobody sweeps what is being written
+            with _open_locked(aside) as file:  # until it is in place: nobody sweeps what is being written
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
@@ -74,9 +74,14 @@ class LocalStore(Store):
             return None
 
     def list(self, folder: str) -> list[str]:
-        base = self._resolve(folder)
-        found = [path for path in base.rglob("*") if path.is_file() and not path.name.startswith(_ASIDE)]
-        return sorted(path.relative_to(self.root).as_posix() for path in found)
+        # Folders that go while one looks are passed over: another process may sweep, or give a lease back.
+        found = [
+            Path(place, name)
+            for place, _, names in os.walk(self._resolve(folder))
+            for name in names
+            if not name.startswith(_ASIDE)
+        ]
+        return sorted(path.relative_to(self.root).as_posix() for path in found if path.is_file())
 
     def delete(self, path: str) -> None:
         target = self._resolve(path)
@@ -163,6 +168,16 @@ class LocalStore(Store):
     def holder(self, path: str) -> str | None:
         lease = self._resolve(path)
         return _holder(lease) if _is_locked(lease) else None
+
+
+def _open_locked(path: Path) -> BinaryIO:
+    """A new file under a lock; made again where somebody swept it before it had one."""
+    while True:
+        file = path.open("xb")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()
 
 
 def _is_locked(path: Path) -> bool:

@@ -139,8 +139,7 @@ def inspect(data: bytes, limits: Limits) -> Header:
         DataError: it is not a photograph, does not decode, or is out of `limits`.
     """
     with _open(data) as image, _decoding():
-        if image.width * image.height > limits.max_megapixels * 1e6:
-            raise DataError(f"{image.width} x {image.height} pixels is more than index.max_megapixels allows")
+        check_size(image, limits)
         if min(image.width, image.height) < limits.min_side:
             raise DataError(f"{image.width} x {image.height} pixels is less than index.min_side asks for")
         image.load()
@@ -150,13 +149,24 @@ def inspect(data: bytes, limits: Limits) -> Header:
         return Header(height, width, orientation if 1 <= orientation <= 8 else 1)
 
 
-def decode(data: bytes) -> Image.Image:
+def check_size(image: Image.Image, limits: Limits) -> None:
+    """Raises DataError where an image that was opened says that it has more pixels than may be decoded."""
+    if image.width * image.height > limits.max_megapixels * 1e6:
+        raise DataError(f"{image.width} x {image.height} pixels is more than index.max_megapixels allows")
+
+
+def decode(data: bytes, limits: Limits | None = None) -> Image.Image:
     """Decode a photograph to RGB, upright; 16-bit grey keeps its brightness.
 
+    Args:
+        limits: of one that was not inspected.
+
     Raises:
-        DataError: its bytes do not decode.
+        DataError: its bytes do not decode, or it is larger than `limits`.
     """
     with _open(data) as image, _decoding():
+        if limits is not None:
+            check_size(image, limits)
         image.load()
         upright = ImageOps.exif_transpose(image)
         if upright.mode.startswith("I"):

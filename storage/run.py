@@ -108,7 +108,7 @@ def check_placement(run: Run) -> str | None:
     says so, None where it is as it was written.
     """
     checks = json.loads(run.store.read(layout.RUN_RECORD)).get(_CHECKS)
-    if checks is None or checks["placement"] == _check(run.record.model_dump(mode="json"))["placement"]:
+    if checks is None or checks.get("placement") == _check(run.record.model_dump(mode="json"))["placement"]:
         return None
     return f"{layout.RUN_RECORD}: config.placement is not what was written: damaged, or edited by hand"
 

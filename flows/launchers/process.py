@@ -54,7 +54,8 @@ def launch(request: StageRequest, watch: Watch) -> None:
     if code == EXIT_PREEMPTED:
         raise PreemptedError(f"{name}: stopped")
     if (number := _signal(code)) is not None:
-        raise StageCrashedError(f"{name}: ended by {number.name}; the same command goes on from there")
+        why = " (most often because the machine ran out of memory)" if number == signal.SIGKILL else ""
+        raise StageCrashedError(f"{name}: ended by {number.name}{why}; the same command goes on from there")
     if code == EXIT_LOST_PEER:
         raise StageCrashedError(f"{name}: lost one of its processes; the same command goes on from there")
     if code:

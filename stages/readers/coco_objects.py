@@ -93,6 +93,12 @@ def _decode(annotation: dict[str, Any], size: tuple[int, int], file: Path) -> ND
     from pycocotools import mask as coder
 
     segmentation: Any = annotation.get("segmentation")
+    if isinstance(segmentation, dict) and tuple(segmentation.get("size") or ()) != size:
+        # Before anything is decoded: a few bytes can stand for as many pixels as they like.
+        raise DataError(
+            f"--data: {file}: annotation {annotation.get('id')} is of {segmentation.get('size')} pixels, its "
+            f"photograph of {list(size)}"
+        )
     try:
         if isinstance(segmentation, list):
             encoded = coder.merge(coder.frPyObjects(segmentation, *size))

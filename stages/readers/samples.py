@@ -12,7 +12,7 @@ from PIL import Image
 
 from schemas.digests import DIGEST_BYTES
 from schemas.errors import DataError
-from storage.photographs import decode
+from storage.photographs import Limits, check_size, decode
 from storage.sources import SUFFIXES
 
 Sample = TypeVar("Sample")
@@ -56,7 +56,7 @@ def read_photograph(path: Path) -> Image.Image:
         DataError: it is missing or does not decode.
     """
     try:
-        return decode(path.read_bytes())
+        return decode(path.read_bytes(), Limits())
     except OSError as error:
         raise DataError(f"--data: {path} cannot be read: {error.strerror}") from error
     except DataError as error:
@@ -70,13 +70,14 @@ def read_label_map(path: Path) -> NDArray[np.int32]:
         DataError: it is missing, does not decode, or has colours.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=("PNG",)) as image:
+            check_size(image, Limits())
             if image.mode not in ("L", "P", "I", "I;16", "1"):
-                raise DataError(f"--data: {path} is {image.mode}: a label map has one channel")
+                raise DataError(f"it is {image.mode}: a label map has one channel")
             return np.asarray(image).astype(np.int32)
     except (OSError, SyntaxError, ValueError) as error:
         if isinstance(error, DataError):
-            raise
+            raise DataError(f"--data: {path}: {error}") from error
         raise DataError(f"--data: {path} is no label map: {' '.join(str(error).split())}") from error
 
 

@@ -6,11 +6,14 @@ from typing import Any
 import pytest
 
 from flows import prepare
+from flows.fork import fork
 from flows.prepare import all_done, default_run, prepare_run
 from schemas.artifacts import result_digest
 from schemas.config import RunConfig
 from schemas.errors import ConfigError, CyborgsError, DataError, RunError
+from storage import layout
 from storage.artifacts import Standings
+from storage.local import LocalStore
 from storage.run import Run, open_run
 from tests.storage.samples import commit, encoded, make_photographs, photograph, small_config, snapshot
 
@@ -314,3 +317,41 @@ def test_credentials_in_a_data_source_never_reach_the_record(tmp_path: Path) -> 
         prepare_run(str(tmp_path / "run"), config, name="small", data=(str(data),))
     assert "s3cret" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_change_that_does_not_fit_leaves_the_run_as_it_was(
+    url: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committed(prepared(url, data))
+    before = snapshot(Path(url))
+    monkeypatch.setattr(LocalStore, "free_bytes", lambda _: 1000)
+    with pytest.raises(RunError, match="1 kB are free"):
+        prepared(url, data, update=True, train={"temperature": 0.5})
+    assert snapshot(Path(url)) == before
+
+
+def test_other_settings_wait_while_somebody_makes_the_first_artifact(url: str, data: Path) -> None:
+    run = prepared(url, data)
+    before = open_run(url).record
+    with run.store.lease(f"{Standings(run).all()[0].folder}/{layout.LEASE}"):
+        with pytest.raises(RunError, match=r"process \d+ on .* is at work on index-images, with other settings"):
+            prepared(url, data, seed=8)
+        assert prepared(url, data).record == before, "the same command only waits"
+    assert open_run(url).record == before
+    assert prepared(url, data, seed=8).config.seed == 8
+
+
+def test_credentials_in_a_protocols_data_never_reach_the_record(tmp_path: Path, url: str, data: Path) -> None:
+    protocols = {"protocols": [{"protocol": "knn", "data": "s3://key:secret@bucket/x"}]}
+    with pytest.raises(CyborgsError) as refused:
+        prepared(url, data, evaluate=protocols)
+    assert "secret" not in str(refused.value)
+    assert not Path(url).exists()
+    committed(prepared(url, data))
+    for sources in (
+        ["evaluate.protocols=[{protocol: knn, data: 's3://key:secret@bucket/x'}]"],
+        ["placement.data=[s3://key:secret@bucket/x]"],
+    ):
+        with pytest.raises(CyborgsError):
+            fork(url, str(tmp_path / "new"), sources)
+    assert not (tmp_path / "new").exists()

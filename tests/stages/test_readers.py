@@ -14,6 +14,7 @@ from schemas.errors import DataError
 from stages.readers.coco_objects import coco_objects
 from stages.readers.image_folder import image_folder
 from stages.readers.label_maps import bsds, label_maps
+from stages.readers.samples import read_label_map, read_photograph
 from stages.readers.voc import CLASSES, voc
 from tests.convert_coco import to_image_folder, to_label_maps, to_voc
 from tests.storage.samples import make_photographs
@@ -207,3 +208,24 @@ def test_a_class_that_training_lacks(own: Path) -> None:
     _, _, names = image_folder(own / "folder", "train")
     with pytest.raises(DataError, match="zebra is a class that the training split does not have"):
         image_folder(own / "folder", "val", names)
+
+
+def test_what_says_to_be_larger_than_any_photograph_is_not_decoded(own: Path) -> None:
+    """A few bytes can stand for as many pixels as they like."""
+    file = own / "maps" / "annotations" / "val2017" / "000000000000.png"
+    Image.new("1", (60_000, 60_000)).save(file)
+    assert file.stat().st_size < 600_000
+    with pytest.raises(DataError, match=r"000000000000\.png: 60000 x 60000 pixels is more than"):
+        read_label_map(file)
+    with pytest.raises(DataError, match=r"000000000000\.png: 60000 x 60000 pixels is more than"):
+        read_photograph(file)
+
+
+def test_run_lengths_of_another_size_are_not_decoded(own: Path) -> None:
+    file = own / "coco" / "annotations" / "instances_val2017.json"
+    tree = json.loads(file.read_text())
+    for annotation in tree["annotations"]:
+        annotation["segmentation"] = {"size": [10**6, 10**6], "counts": [10**12]}
+    file.write_text(json.dumps(tree))
+    with pytest.raises(DataError, match=r"is of \[1000000, 1000000\] pixels, its photograph of"):
+        coco_objects(own / "coco", "val2017").samples[0]

@@ -2,10 +2,13 @@
 
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -166,3 +169,42 @@ def test_open_store_takes_paths_and_file_urls(tmp_path: Path) -> None:
 def test_an_unknown_scheme_is_named() -> None:
     with pytest.raises(RunError, match="ftp://.*not supported"):
         open_store("ftp://host/run")
+
+
+def test_what_is_swept_before_its_writer_had_a_lock_is_made_again(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = fcntl.flock
+    calls: list[int] = []
+
+    def swept_first(descriptor: Any, how: int) -> None:
+        calls.append(how)
+        if len(calls) == 1:
+            store.sweep("f")  # looks for locks too
+        lock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", swept_first)
+    store.write("f/a", b"whole")
+    assert len(calls) > 2, "nothing was swept: this test shows nothing"
+    assert store.read("f/a") == b"whole"
+    assert [path.name for path in (store.root / "f").iterdir()] == ["a"]
+
+
+def test_listing_passes_over_what_goes_meanwhile(store: LocalStore) -> None:
+    store.write("stays/a", b"1")
+    ended = threading.Event()
+
+    def come_and_go() -> None:
+        while not ended.is_set():
+            for number in range(20):
+                (store.root / "f" / str(number) / "deep").mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(store.root / "f")
+
+    other = threading.Thread(target=come_and_go)
+    other.start()
+    try:
+        for _ in range(1000):
+            assert store.list("") == ["stays/a"]
+    finally:
+        ended.set()
+        other.join()

@@ -11,6 +11,7 @@ from schemas.config import RunConfig
 from schemas.digests import digest_json
 from schemas.errors import RunError
 from storage.run import (
+    check_placement,
     config_digest,
     create_run,
     defines_result,
@@ -201,3 +202,13 @@ def test_a_run_of_a_version_with_other_settings_is_refused_and_the_version_named
     _rewrite(tmp_path / "run" / "run.json", checked=True, masks=more)
     with pytest.raises(RunError, match=rf"written by version {run.record.created.code}.*masks\.colour: extra"):
         open_run(str(tmp_path / "run"))
+
+
+def test_a_check_that_is_gone_is_told_and_no_fault(tmp_path: Path) -> None:
+    url = str(tmp_path / "run")
+    create_run(url, make_record())
+    file = Path(url) / "run.json"
+    file.write_text(file.read_text().replace('"placement": "', '"placemenu": "'))
+    told = check_placement(open_run(url))
+    assert told is not None
+    assert "is not what was written" in told

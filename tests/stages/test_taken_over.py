@@ -1,0 +1,50 @@
+"""A stage that stood still for so long that another process took its work over: it leaves what is saved alone."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.errors import PreemptedError
+from schemas.stages import StageRequest
+from stages.execute import run_stage
+from storage import layout
+from storage.artifacts import Standings
+from storage.local import LocalStore
+from storage.run import open_run
+from tests.pipeline import prepare, run_all
+
+TRAIN = "train cycle 0"
+OFTEN = "placement.checkpoint_every_minutes=0.00001"
+
+
+@pytest.fixture
+def untrained(tmp_path: Path, photographs: Path, tiny_config: Path) -> Path:
+    """A run whose training has yet to begin, which saves after every step."""
+    prepare(tmp_path / "run", tiny_config, photographs, "schedule.epochs=4", OFTEN)
+    for name, cycle in (("index-images", None), ("warm-up", None), ("bootstrap-masks", 0)):
+        run_stage(StageRequest(run=str(tmp_path / "run"), stage=name, cycle=cycle))  # type: ignore[arg-type]
+    return tmp_path / "run"
+
+
+def test_it_saves_nothing(untrained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lease = LocalStore.lease
+
+    @contextmanager
+    def taken_over(store: LocalStore, path: str, **options: Any) -> Iterator[None]:
+        lost: Callable[[], None] | None = options.pop("lost", None)
+        with lease(store, path, **options):
+            if lost is not None:
+                lost()
+            yield
+
+    found = Standings(open_run(str(untrained))).input(TRAIN)
+    state = untrained / str(found.folder) / layout.PARTIAL / "state"
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalStore, "lease", taken_over)
+        with pytest.raises(PreemptedError, match="stopped; another process goes on with it"):
+            run_stage(StageRequest(run=str(untrained), stage="train", cycle=0))
+    assert not state.exists(), "an older state would have taken the place of the other's"
+    assert run_all(untrained) == [TRAIN, "evaluate cycle 0"]

@@ -91,11 +91,14 @@ def run_epochs(
             if pretraining.step == last:
                 break
             # Asked once a step: a signal after the save waits for the next one.
-            stopping = team.any(context.stop.asked)
-            if record is not None:
-                record.save_if_due(taken, stopping=stopping)
+            stopping, due = team.any(context.stop.asked, record is not None and record.save_is_due())
+            if stopping or due:
+                if record is not None:
+                    record.save(taken)
+                _await_save(context, pretraining.step)
             if stopping:
-                _stop(context, pretraining.step)
+                context.stop.ask()
+                context.stop.check()
     return record.latest if record is not None else {}
 
 
@@ -132,37 +135,40 @@ class _Record:
         self._logged, self._logged_at = time.monotonic(), done
         self._progress.advance(loss=self.latest["loss"], epoch=str(epoch))
 
-    def save_if_due(self, taken: Metrics, *, stopping: bool) -> None:
-        """Save the state when it is time, or about to stop; never over that of a process that took the work over."""
+    def save_is_due(self) -> bool:
+        """Whether the last save is long enough ago."""
+        minutes = (time.monotonic() - self._saved) / 60
+        return minutes >= self._context.config.placement.checkpoint_every_minutes
+
+    def save(self, taken: Metrics) -> None:
+        """Save the state; never over that of a process that took the work over."""
         if self._context.stop.work_taken:
             return
-        minutes = (time.monotonic() - self._saved) / 60
-        if stopping or minutes >= self._context.config.placement.checkpoint_every_minutes:
-            _check_finite(self._context, _numbers(taken), self._pretraining.step)
-            position = {"step": self._pretraining.step, "kept": self._kept}
-            self._log.flush()
-            self._context.save_partial(_STATE, encode_tensors(finite_tensors(self._pretraining), position))
-            self._saved = time.monotonic()
+        _check_finite(self._context, _numbers(taken), self._pretraining.step)
+        position = {"step": self._pretraining.step, "kept": self._kept}
+        self._log.flush()
+        self._context.save_partial(_STATE, encode_tensors(finite_tensors(self._pretraining), position))
+        self._saved = time.monotonic()
 
     def keep_checkpoint(self, *, epochs: int) -> None:
         """Keep the backbone after an epoch that `schedule.checkpoint_epochs` names."""
         if epochs not in self._context.config.schedule.checkpoint_epochs:
             return
         name = layout.checkpoint_name(epochs)
-        data = encode_tensors(backbone_of(self._pretraining.tensors()), {"step": self._pretraining.step})
+        data = encode_tensors(backbone_of(finite_tensors(self._pretraining)), {"step": self._pretraining.step})
         self._context.run.store.write(f"{self._context.folder}/{name}", data)
         self._kept[name] = digest_bytes(data)
 
 
-def _stop(context: Context, step: int) -> None:
-    """End as preempted, nobody before the state is saved: whoever ends takes the others along."""
+def _await_save(context: Context, step: int) -> None:
+    """Nobody goes on before the state is saved: whoever ends takes the others along, and whoever takes the next step
+    would wait in a collective, which gives up in the end.
+    """
     word = f"saved {step}"
     if context.team.leads:
         context.team.tell(word)
     else:
         context.team.hear(word)
-    context.stop.ask()
-    context.stop.check()
 
 
 def _readable(batches: Iterable[Batch]) -> Iterator[Batch]:

@@ -26,7 +26,7 @@ MEETING_FILE = "CYBORGS_MEETING_FILE"
 SHARED_STAGES: tuple[StageName, ...] = ("warm-up", "bootstrap-masks", "train")
 _POLL_SECONDS = 0.2
 _STEP_TIMEOUT = timedelta(minutes=30)
-"""How long one step may wait for another process: as long as the leader may take to save."""
+"""How long one step may wait for another process."""
 
 
 @dataclass(frozen=True)
@@ -101,15 +101,15 @@ class Team:
         if self.size > 1 and dist.is_initialized():
             dist.destroy_process_group()
 
-    def any(self, flag: bool) -> bool:
-        """Whether the flag is set on some process; asked on all of them at the same step."""
+    def any(self, *flags: bool) -> list[bool]:
+        """Of each flag whether it is set on some process; asked on all of them at the same step, in one message."""
         if self.size == 1:
-            return flag
+            return list(flags)
         import torch
 
         from cyborgs.distributed import World
 
-        return bool(World(self.rank, self.size).sum(torch.tensor(int(flag))))
+        return [bool(count) for count in World(self.rank, self.size).sum(torch.tensor(flags, dtype=torch.int64))]
 
     @cached_property
     def _store(self) -> "Store":

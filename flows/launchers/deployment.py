@@ -148,7 +148,7 @@ def _wait(client: SyncPrefectClient, child: UUID, watch: Watch) -> _End:
         if state is None:
             continue
         if state.is_final():
-            return _judge(_settle(client, child, watch) or state)
+            return _judge(_settle(client, child, watch) or state, watch.step.name)
         if state.type.value != before:
             before = state.type.value
             watch.pulse.rest()
@@ -161,8 +161,10 @@ def _wait(client: SyncPrefectClient, child: UUID, watch: Watch) -> _End:
             told = True
 
 
-def _judge(state: State) -> _End:
+def _judge(state: State, name: str) -> _End:
     why = " ".join((state.message or state.name or "").split())
+    for said in (f"{name}: ", "failed: "):  # and is said again
+        why = why.removeprefix(said)
     if state.is_completed():
         return _End("failed", "its flow run ended well and left no artifact")
     if state.is_cancelled():

@@ -59,7 +59,7 @@ def launch(request: StageRequest, watch: Watch) -> None:
     if code == EXIT_LOST_PEER:
         raise StageCrashedError(f"{name}: lost one of its processes; the same command goes on from there")
     if code:
-        raise StageFailedError(f"{name}: failed: {lines.last or 'see above'}", exit_code=code)
+        raise StageFailedError(f"{name}: failed: {lines.last.removeprefix(f'{name}: ') or 'see above'}", exit_code=code)
 
 
 def _signal(code: int) -> signal.Signals | None:

@@ -181,9 +181,9 @@ MUTANTS = [
     Mutant(
         "target sampled apart from online",
         _STEP,
-        "self._project(self.network.target, features[view], batch, part, view)",
-        "self._project(self.network.target, features[view], batch | {'regions': batch['regions'].roll(1, 2)}, "
-        "part, view)",
+        "        projected: tuple[list[Tensor], list[Tensor]] = ([], [])\n",
+        "        projected: tuple[list[Tensor], list[Tensor]] = ([], [])\n"
+        "        batch = batch | {'regions': batch['regions'][..., :1].expand_as(batch['regions'])}\n",
         _STEP_TESTS,
     ),
     Mutant(

@@ -24,7 +24,14 @@ from stages.context import Context, Outcome
 from stages.progress import Progress
 from storage import layout
 from storage.index import Photograph
-from storage.masks import MaskRow, create_mask_store, read_rows, shard_files, write_shard
+from storage.masks import (
+    DamagedRowsError,
+    MaskRow,
+    create_mask_store,
+    read_rows,
+    shard_files,
+    write_shard,
+)
 from storage.photographs import PhotographReader
 
 _CREATED = "masks created"
@@ -64,7 +71,7 @@ def bootstrap_masks(context: Context) -> Outcome | None:
         if not team.leads:
             return None
         _wait_for_others(context, [rows for rows in pending if rows not in mine], progress)
-    return _summarise(context, context.workspace(layout.MASKS))  # with what the others have made
+    return _summarise(context, context.workspace(layout.MASKS), shards)  # with what the others have made
 
 
 def _open_store(context: Context, photographs: list[Photograph]) -> Path:
@@ -187,20 +194,29 @@ def _beat(rank: int) -> str:
     return f"masks beat {rank}"
 
 
-def _summarise(context: Context, path: Path) -> Outcome:
-    """Read the whole store back, every checksum held against its row, and digest what it says."""
+def _summarise(context: Context, path: Path, shards: list[range]) -> Outcome:
+    """Read the whole store back, every checksum held against its row, and digest what it says.
+
+    Raises:
+        DamagedArtifactError: a shard is not what was written; it is thrown away, and the next attempt makes it again.
+    """
     hasher = hashlib.blake2b(digest_size=DIGEST_BYTES)
     regions, clusters = [], []
-    try:
-        for row, masks in read_rows(path):
-            hasher.update(np.array([row, masks.clusters, *masks.labels.shape, *masks.image_size], "<u4").tobytes())
-            hasher.update(masks.labels.tobytes())
-            regions.append(len(np.unique(masks.labels)))
-            clusters.append(masks.clusters)
-    except DamagedArtifactError as error:
-        context.run.store.delete(f"{context.folder}/{layout.PARTIAL}")
-        context.run.store.delete(f"{context.folder}/{layout.MASKS}")
-        raise DamagedArtifactError(f"{error}; give the same command again to make it anew") from error
+    damaged: DamagedArtifactError | None = None
+    for shard in shards:
+        context.stop.check()
+        try:
+            for row, masks in read_rows(path, shard):
+                hasher.update(np.array([row, masks.clusters, *masks.labels.shape, *masks.image_size], "<u4").tobytes())
+                hasher.update(masks.labels.tobytes())
+                regions.append(len(np.unique(masks.labels)))
+                clusters.append(masks.clusters)
+        except DamagedArtifactError as error:
+            damaged = error
+            if isinstance(error, DamagedRowsError):  # else it is what describes the store: each attempt writes it anew
+                _throw_away(context, shard)
+    if damaged is not None:
+        raise DamagedArtifactError(f"{damaged}; give the same command again to make it anew") from damaged
     return Outcome(
         hasher.hexdigest(),
         {
@@ -209,6 +225,13 @@ def _summarise(context: Context, path: Path) -> Outcome:
             "clusters_per_group": round(float(np.mean(clusters)), 2),
         },
     )
+
+
+def _throw_away(context: Context, shard: range) -> None:
+    """Let a finished shard be pending again: its marker first, which says that it is whole."""
+    context.run.store.delete(context.partial(_marker(shard)))
+    for file in shard_files(shard.start // context.config.masks.rows_per_shard):
+        context.run.store.delete(f"{context.folder}/{layout.MASKS}/{file}")
 
 
 class _Prefetch:

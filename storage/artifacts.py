@@ -176,11 +176,25 @@ def load_artifact(run: Run, found: Standing) -> Artifact:
         if stands.get(path) != (entry.bytes, entry.digest):
             # The manifest alone: what else stands there is made again over it, or is somebody's work just now.
             run.store.delete(f"{found.folder}/{layout.MANIFEST}")
+            rows = _rows(run, found.folder, entry)
             raise DamagedArtifactError(
-                f"{run.store.url}/{path} is damaged; {found.step.name} is pending now: "
+                f"{run.store.url}/{path} is damaged; {found.step.name} is pending now{rows}: "
                 "give the same command again to repair it"
             )
     return Artifact(run, found.folder, found.manifest)
+
+
+def _rows(run: Run, folder: str, entry: FileEntry) -> str:
+    """Which photographs' masks a damaged file has cost, in brackets; empty for files of other artifacts."""
+    if not entry.path.startswith(f"{layout.MASKS}/"):
+        return ""
+    from storage.masks import rows_damaged_in  # zarr takes long to import, and is needed here alone
+
+    try:
+        rows = rows_damaged_in(run.store.fetch(f"{folder}/{layout.MASKS}"), entry.path.removeprefix(f"{layout.MASKS}/"))
+    except FileNotFoundError:
+        return ""
+    return f" ({rows} of {layout.MASKS})" if rows else ""
 
 
 def fingerprint(standings: list[Standing]) -> str:

@@ -55,7 +55,7 @@ def pack_masks(store: Path, *, name: str, check: Callable[[], None] | None = Non
     Args:
         name: of the copy; its own for every run and step, for who made it removes it. Machines may share the cache:
             one process packs it, the others wait for that copy.
-        check: ends that wait by raising.
+        check: called while waiting and between rows; ends both by raising.
 
     Raises:
         DamagedArtifactError: a row of the store is damaged.
@@ -67,16 +67,17 @@ def pack_masks(store: Path, *, name: str, check: Callable[[], None] | None = Non
         with LocalStore(folder).lease(f"{name}.lock", check=check):
             shapes = _shapes_of_whole(file, table)
             if shapes is None:
-                shapes = _pack(store, file, table)
+                shapes = _pack(store, file, table, check or (lambda: None))
     return PackedMasks(file, shapes)
 
 
-def _pack(store: Path, file: Path, table: Path) -> NDArray[np.uint16]:
+def _pack(store: Path, file: Path, table: Path, check: Callable[[], None]) -> NDArray[np.uint16]:
     shapes = np.zeros((count_rows(store), 2), np.uint16)
     hasher = _hasher()
     # Named after the copy, so that what a killed process left is written over.
     with _aside(file) as out:
         for row, masks in read_rows(store):
+            check()
             shapes[row] = masks.labels.shape
             data = masks.labels.tobytes()
             hasher.update(data)

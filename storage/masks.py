@@ -4,6 +4,7 @@ Shapes: N photographs, Hmax x Wmax the largest grid. `labels[i, :h, :w]` with `h
 of photograph i; the rest repeats its edge.
 """
 
+import re
 import shutil
 import tempfile
 import zlib
@@ -21,6 +22,8 @@ from schemas.errors import DamagedArtifactError
 
 MASK_FORMAT = 1
 Labels = NDArray[np.uint8]
+_IN_SHARD = re.compile(r"[a-z_]+/c/(\d+)(?:/|$)")
+"""A file below the store that holds values, with the number of its shard."""
 COLUMNS: dict[str, tuple[tuple[int, ...], str]] = {
     "grid_size": ((2,), "uint16"),
     "image_size": ((2,), "uint32"),
@@ -28,6 +31,18 @@ COLUMNS: dict[str, tuple[tuple[int, ...], str]] = {
     "checksum": ((), "uint32"),
 }
 """Arrays beside `labels`: shape of a row, dtype."""
+
+
+class DamagedRowsError(DamagedArtifactError):
+    """Rows of a mask store that are not what was written."""
+
+    def __init__(self, path: Path, rows: range, what: str) -> None:
+        self.named = f"row {rows.start}" if len(rows) == 1 else f"rows {rows.start} to {rows.stop - 1}"
+        self.rows, self._given = rows, (path, rows, what)
+        super().__init__(f"{path}: {self.named} {what}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._given
 
 
 @dataclass(frozen=True)
@@ -174,15 +189,36 @@ def read_rows(path: Path, rows: range | None = None) -> Iterator[tuple[int, Mask
         # A damaged chunk surfaces as whatever its codec raises: zstd RuntimeError, crc32c ValueError; a damaged
         # description as anything.
         except Exception as error:
-            raise DamagedArtifactError(f"{path}: rows {first} to {last - 1} cannot be read: {error}") from error
+            raise DamagedRowsError(path, range(first, last), f"cannot be read: {error}") from error
         for offset in range(last - first):
             h, w = (int(n) for n in grids[offset])
             height, width = (int(n) for n in sizes[offset])
             row = MaskRow(np.ascontiguousarray(block[offset, :h, :w]), (height, width), int(clusters[offset]))
             if h == 0 or checksum(row) != int(sums[offset]):
-                raise DamagedArtifactError(f"{path}: row {first + offset} is missing or damaged")
+                raise DamagedRowsError(path, range(first + offset, first + offset + 1), "is missing or damaged")
             yield first + offset, row
         first = last
+
+
+def rows_damaged_in(path: Path, file: str) -> str:
+    """Which rows a damaged file of a store has cost: `row 17`, or the first of them; empty where none can be named.
+
+    Args:
+        file: below the store.
+    """
+    shard = _IN_SHARD.match(file)
+    if shard is None:
+        return ""
+    try:
+        labels = _array(open_masks(path), "labels")
+        first = int(shard[1]) * int(labels.shards[0])
+        for _ in read_rows(path, range(first, min(first + int(labels.shards[0]), int(labels.shape[0])))):
+            pass
+    except DamagedRowsError as error:
+        return error.named
+    except Exception:  # what describes the store is damaged too: the file's name has to do
+        return ""
+    return ""
 
 
 def count_rows(path: Path) -> int:

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from cli.main import main
+from schemas.digests import seal
+from schemas.errors import DamagedArtifactError
 from schemas.stages import StageRequest
 from stages.execute import run_stage
 from storage import layout
-from storage.artifacts import Standings
+from storage.artifacts import Standings, load_artifact
 from storage.run import open_run
 from storage.verification import verify_run
 from tests.pipeline import assert_same_masks, prepare
@@ -88,6 +90,34 @@ def test_damage_is_named_and_repaired(
     assert _run_as_far_as_masks(url) == [step]
     assert main(["verify", str(url)]) == 0
     assert_same_masks(_folder(whole, MASKS) / layout.MASKS, _folder(url, MASKS) / layout.MASKS)
+
+
+def test_of_half_made_masks_the_damaged_shard_alone_is_made_again(whole: Path, url: Path) -> None:
+    """As a kill right before the commit leaves them: both shards finished and marked."""
+    masks = _folder(url, MASKS)
+    (masks / layout.MANIFEST).unlink()
+    for first in (0, 16):
+        open_run(str(url)).store.write(
+            f"{masks.relative_to(url)}/{layout.PARTIAL}/shard-{first:09d}", seal(f"shard-{first:09d}".encode())
+        )
+    files = {number: masks / layout.MASKS / f"labels/c/{number}/0/0" for number in (0, 1)}
+    made = {number: file.stat().st_mtime_ns for number, file in files.items()}
+    _flip_a_bit(files[0])
+    with pytest.raises(DamagedArtifactError, match=r"rows? \d+.*; give the same command again"):
+        _run_as_far_as_masks(url)
+    assert [path.name for path in (masks / layout.PARTIAL).iterdir()] == ["shard-000000016"]
+    assert _run_as_far_as_masks(url) == [MASKS]
+    assert_same_masks(_folder(whole, MASKS) / layout.MASKS, masks / layout.MASKS)
+    assert files[1].stat().st_mtime_ns == made[1], "a whole shard was made again"
+    assert files[0].stat().st_mtime_ns != made[0]
+
+
+@pytest.mark.parametrize("file", ["labels/c/1/0/0", "clusters/c/0"])
+def test_whoever_reads_damaged_masks_is_told_the_row(url: Path, file: str) -> None:
+    _flip_a_bit(_folder(url, MASKS) / layout.MASKS / file)
+    run = open_run(str(url))
+    with pytest.raises(DamagedArtifactError, match=rf"{file} is damaged; {MASKS} is pending now \(rows? \d+"):
+        load_artifact(run, Standings(run).input(MASKS))
 
 
 def test_a_damaged_manifest_is_named(url: Path) -> None:

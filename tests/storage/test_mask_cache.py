@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.errors import DamagedArtifactError
+from schemas.errors import DamagedArtifactError, PreemptedError
 from storage.mask_cache import PackedMasks, pack_masks
 from storage.masks import MaskRow
 from tests.storage.test_masks import ROWS, mask_rows, write_store
@@ -68,6 +68,21 @@ def test_it_lies_in_the_cache_and_can_be_removed(store: Path, cache: Path) -> No
     assert size in [path.stat().st_size for path in (cache / "masks").iterdir()], "one byte a cell"
     packed.remove()
     assert size not in [path.stat().st_size for path in (cache / "masks").iterdir()]
+    assert_equals_the_store(pack_masks(store, name="c"), mask_rows())
+
+
+def test_packing_stops_when_it_is_told_to(store: Path, cache: Path) -> None:
+    looks = 0
+
+    def stop() -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 3:
+            raise PreemptedError("stopped")
+
+    with pytest.raises(PreemptedError):
+        pack_masks(store, name="c", check=stop)
+    assert list((cache / "masks").iterdir()) == []
     assert_equals_the_store(pack_masks(store, name="c"), mask_rows())
 
 

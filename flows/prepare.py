@@ -30,10 +30,12 @@ from storage.provenance import provenance
 from storage.reuse import compare
 from storage.run import (
     Run,
+    check_placement,
     create_run,
     defines_result,
     difference,
     find_run,
+    mend_record,
     replace_record,
     with_pinned_numerics,
 )
@@ -67,6 +69,8 @@ def prepare_run(url: str, config: RunConfig, *, name: str, data: tuple[str, ...]
         CyborgsError: what is wrong, where, and what to do; nothing has been written then.
     """
     run = find_run(url)
+    if run is not None:
+        _see_to_record(run)
     if run is None:
         record = _new_record(config, name=name, data=data or config.placement.data)
         check_space(open_store(url), record)
@@ -78,6 +82,14 @@ def prepare_run(url: str, config: RunConfig, *, name: str, data: tuple[str, ...]
         run = _take_up(run, with_pinned_numerics(config, run.config), name=name, data=data, update=update)
     check_space_left(run)
     return run
+
+
+def _see_to_record(run: Run) -> None:
+    """Say what of run.json is not as it was written, and put right what can be."""
+    told = run.restored or check_placement(run)
+    if told is not None:
+        print(f"warning: run {run.store.url}: {told}", file=sys.stderr, flush=True)
+    mend_record(run)
 
 
 def _replace(run: Run, record: RunRecord, *, note: dict[str, tuple[Any, Any]]) -> Run:

@@ -1,9 +1,13 @@
 """Where things stand in a run. Each path is made in exactly one function."""
 
+import re
+
 from schemas.plan import Step
 from schemas.stages import CYCLE_STAGES, STAGE_NAMES, StageName
 
 RUN_RECORD = "run.json"
+RECORD_COPIES = "history"
+"""Folder of a copy of each version of run.json."""
 MANIFEST = "manifest.json"
 PARTIAL = "partial"
 LEASE = "lease"
@@ -28,6 +32,17 @@ TRAINING_STATE = "training_state.safetensors"
 METRICS = "metrics.json"
 PHOTOGRAPHS = "photographs.csv"
 QUARANTINE = "quarantine.csv"
+
+
+def record_copy(changes: int) -> str:
+    """The copy of run.json after so many changes: `history/run-00002.json`."""
+    return f"{RECORD_COPIES}/run-{changes:05d}.json"
+
+
+def number_of_copy(path: str) -> int | None:
+    """After how many changes a copy of run.json was made; None of other files."""
+    found = re.fullmatch(rf"{RECORD_COPIES}/run-(\d+)\.json", path)
+    return int(found[1]) if found else None
 
 
 def cycle_folder(cycle: int) -> str:

@@ -1,22 +1,20 @@
-"""run.json: creating a run, opening it, and telling what another config would change."""
+"""The record of a run: creating it, opening it, changing it, and telling what another config would change.
 
-import json
+run.json is what people read. Every version of it stands in history/ too, numbered by the changes before it and created
+only where none stands: of two who change a run at once one wins, and a damaged run.json is restored from there.
+"""
+
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
-from schemas.artifacts import Change, RunRecord, refuse_other_format, result_digest
+from schemas.artifacts import Change, RunRecord, result_digest
 from schemas.config import RunConfig
-from schemas.digests import digest_json
 from schemas.errors import RunError
 from schemas.loading import flatten
 from storage import layout
 from storage.provenance import now, user
+from storage.record import DamagedRecordError, decode_record, encode_record, is_placement_whole
 from storage.store import Store, open_store
-
-_CHECKS = "checks"
-"""Beside what run.json says: digests of it."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +23,8 @@ class Run:
 
     store: Store
     record: RunRecord
+    restored: str | None = None
+    """What is wrong with run.json and where the record comes from instead; None where it comes from run.json."""
 
     @property
     def config(self) -> RunConfig:
@@ -36,7 +36,7 @@ def open_run(url: str) -> Run:
     """Open a run that exists.
 
     Raises:
-        RunError: there is none, or its run.json is damaged or of another version.
+        RunError: there is none, or its run.json and the copies of it are damaged, or of another version.
     """
     run = find_run(url)
     if run is None:
@@ -45,13 +45,35 @@ def open_run(url: str) -> Run:
 
 
 def find_run(url: str) -> Run | None:
-    """The run at `url`, None where there is none."""
+    """The run at `url`, None where there is none. Writes nothing: `mend_record` puts a damaged run.json right.
+
+    Raises:
+        RunError: as for `open_run`.
+    """
     store = open_store(url)
+    place = f"run {url}: {layout.RUN_RECORD}"
+    record, problem, lost = None, "is missing", None
     try:
-        text = store.read(layout.RUN_RECORD)
+        record = decode_record(store.read(layout.RUN_RECORD), where=place)
     except (FileNotFoundError, NotADirectoryError):
-        return None
-    return Run(store, _decode(url, text))
+        pass
+    except DamagedRecordError as error:
+        problem, lost = f"cannot be read ({error}); it is damaged or edited by hand", error
+    newest = _newest_copy(store, beyond=len(record.history) if record is not None else -1)
+    if newest is not None:
+        if record is not None:
+            problem = "is older than the last change, which was cut off"
+        path, copied = newest
+        last = record_copies(store)[-1]
+        lost_too = f", since {last} is damaged too: what was changed after that is lost" if last != path else ""
+        return Run(store, copied, f"{layout.RUN_RECORD} {problem}: restored from {path}{lost_too}")
+    if lost is not None:
+        raise RunError(
+            f"{place} cannot be read ({lost}); it is damaged, edited by hand, or written by another version, and "
+            f"{layout.RECORD_COPIES}/ has no whole copy: move both away and give the run's own `cyborgs run` command "
+            "again, what is done is found again"
+        ) from lost
+    return Run(store, record) if record is not None else None
 
 
 def create_run(url: str, record: RunRecord) -> Run:
@@ -61,19 +83,50 @@ def create_run(url: str, record: RunRecord) -> Run:
         RunError: somebody else created a run with other settings here in the same moment.
     """
     store = open_store(url)
-    store.create(layout.RUN_RECORD, _encode(record))
+    store.create(layout.RUN_RECORD, encode_record(record))
     run = open_run(url)
     if run.record.config_digest != record.config_digest:
         raise RunError(f"run {url}: somebody else has just created it with other settings")
+    mend_record(run)
     return run
 
 
+def mend_record(run: Run) -> None:
+    """Put run.json right where the record was restored, and give it a copy where it has none."""
+    if run.restored is not None:
+        run.store.write(layout.RUN_RECORD, encode_record(run.record))
+    copy = layout.record_copy(len(run.record.history))
+    for path in record_copies(run.store):
+        if path > copy and read_copy(run.store, path) is None:
+            run.store.delete(path)  # it would stand in the way of the next change
+    if run.store.size(copy) is None:
+        run.store.create(copy, encode_record(run.record))
+
+
 def replace_record(run: Run, record: RunRecord, *, note: dict[str, tuple[Any, Any]]) -> Run:
-    """Change what a run was told, and write down who did and what was before."""
+    """Change what a run was told, and write down who did and what was before.
+
+    Raises:
+        RunError: somebody else has changed it since `run` was opened.
+    """
     change = Change(when=now(), who=user(), what=note)
     changed = record.model_copy(update={"history": (*run.record.history, change)})
-    run.store.write(layout.RUN_RECORD, _encode(changed))
+    text = encode_record(changed)
+    if open_run(run.store.url).record != run.record or not run.store.create(
+        layout.record_copy(len(changed.history)), text
+    ):
+        _refuse_second(open_run(run.store.url))
+    run.store.write(layout.RUN_RECORD, text)
     return Run(run.store, changed)
+
+
+def _refuse_second(run: Run) -> None:
+    history = run.record.history
+    first = f"{history[-1].who}, {history[-1].when}: {', '.join(history[-1].what)}" if history else "made anew"
+    raise RunError(
+        f"run {run.store.url}: somebody else has just changed it ({first}), and nothing of this change was made: "
+        "give the same command again"
+    )
 
 
 def with_pinned_numerics(config: RunConfig, pinned: RunConfig) -> RunConfig:
@@ -107,73 +160,39 @@ def check_placement(run: Run) -> str | None:
     """Placement never changes a result, so an edited or damaged one does not keep a run from being opened: a line that
     says so, None where it is as it was written.
     """
-    checks = json.loads(run.store.read(layout.RUN_RECORD)).get(_CHECKS)
-    if checks is None or checks.get("placement") == _check(run.record.model_dump(mode="json"))["placement"]:
+    if run.restored is not None or is_placement_whole(run.store.read(layout.RUN_RECORD)):
         return None
-    return f"{layout.RUN_RECORD}: config.placement is not what was written: damaged, or edited by hand"
-
-
-def _encode(record: RunRecord) -> bytes:
-    tree = record.model_dump(mode="json")
-    return (json.dumps(tree | {_CHECKS: _check(tree)}, indent=1) + "\n").encode()
-
-
-def _decode(url: str, text: bytes) -> RunRecord:
-    """run.json, held against its digests where it has them: those of the first versions have none."""
-    place = f"run {url}: {layout.RUN_RECORD}"
-    try:
-        tree = json.loads(text)
-        checks = tree.pop(_CHECKS, None) if isinstance(tree, dict) else None
-        whole = checks is None or checks["record"] == _check(tree)["record"]
-        if whole:
-            refuse_other_format(tree, where=place)
-            _take_up_digest(tree, where=place)
-        record = RunRecord.model_validate(tree)  # names the setting at fault, where it is one
-        if not whole:
-            raise ValueError("its digest does not match what it says")
-        return record
-    except RunError:
-        raise
-    except ValidationError as error:
-        detail = error.errors()[0]
-        reason = f"{'.'.join(str(part) for part in detail['loc']) or 'it'}: {detail['msg']}"
-        raise _damaged(place, reason) from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise _damaged(place, f"it: {error}") from error
-
-
-def _take_up_digest(tree: dict[str, Any], *, where: str) -> None:
-    """Let a record that an earlier version wrote, which had fewer settings, name the digest of all of today's.
-
-    A config that does not have the digest beside it is left for the record to refuse.
-
-    Raises:
-        RunError: it was written with settings that this version does not know.
-    """
-    config = tree["config"]
-    written = {name: part for name, part in config.items() if name != "placement"}
-    if digest_json(written) != tree["config_digest"]:
-        return
-    try:
-        tree["config_digest"] = result_digest(RunConfig.model_validate(config))
-    except ValidationError as error:
-        detail = error.errors()[0]
-        setting = ".".join(str(part) for part in detail["loc"])
-        raise RunError(
-            f"{where} was written by version {tree['created']['code']}, with settings that this one reads otherwise "
-            f"({setting}: {detail['msg'][0].lower()}{detail['msg'][1:]}): go on with that one, or choose another --run"
-        ) from error
-
-
-def _damaged(place: str, reason: str) -> RunError:
-    return RunError(
-        f"{place} cannot be read ({reason}); it is damaged, edited by hand, or written by another version: move it "
-        "away and give the run's own `cyborgs run` command again, what is done is found again"
+    copy = read_copy(run.store, layout.record_copy(len(run.record.history)))
+    changes = difference(copy.config, run.config) if copy is not None else {}
+    shown = ", ".join(f"{setting} {before!r} -> {after!r}" for setting, (before, after) in changes.items())
+    return (
+        f"{layout.RUN_RECORD}: config.placement is not what was written{f' ({shown})' if shown else ''}: damaged, or "
+        "edited by hand; it is taken as it stands, and `cyborgs run --set placement.…` puts it right"
     )
 
 
-def _check(tree: dict[str, Any]) -> dict[str, str]:
-    """Digests of what a record says: of all but placement, and of that."""
-    config = dict(tree["config"])
-    placement = config.pop("placement", None)
-    return {"record": digest_json(tree | {"config": config}), "placement": digest_json(placement)}
+def record_copies(store: Store) -> list[str]:
+    """The copies of run.json, the oldest first."""
+    return [path for path in store.list(layout.RECORD_COPIES) if layout.number_of_copy(path) is not None]
+
+
+def read_copy(store: Store, path: str) -> RunRecord | None:
+    """A copy of run.json, None where it is gone or damaged."""
+    try:
+        text = store.read(path)
+        record = decode_record(text, where=f"run {store.url}: {path}")
+    except (FileNotFoundError, DamagedRecordError):
+        return None
+    whole = len(record.history) == layout.number_of_copy(path) and is_placement_whole(text)
+    return record if whole else None
+
+
+def _newest_copy(store: Store, *, beyond: int) -> tuple[str, RunRecord] | None:
+    """The newest whole copy after more changes than that, and its path."""
+    for path in reversed(record_copies(store)):
+        if (layout.number_of_copy(path) or 0) <= beyond:
+            break
+        record = read_copy(store, path)
+        if record is not None:
+            return path, record
+    return None

@@ -10,7 +10,7 @@ from storage import layout
 from storage.artifacts import decode_manifest, let_go
 from storage.masks import read_rows
 from storage.page import unmark
-from storage.run import Run, check_placement
+from storage.run import Run, check_placement, mend_record, read_copy, record_copies
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,7 @@ def verify_run(run: Run) -> Iterator[Finding]:
     Raises:
         RunError: another version wrote a manifest, in a format that this one does not know.
     """
-    told = check_placement(run)
-    if told is not None:
-        yield Finding(layout.RUN_RECORD, "", 1, 0, (), (told,))
+    yield from _verify_record(run)
     if run.store.size(layout.REPORT) is not None and unmark(run.store.read(layout.REPORT)) is None:
         run.store.delete(layout.REPORT)
         yield Finding("report", layout.REPORT, 1, 0, (), ("its content has changed; it will be drawn again",))
@@ -49,6 +47,20 @@ def verify_run(run: Run) -> Iterator[Finding]:
             if finding.damage:
                 run.store.delete(path)
             yield finding
+
+
+def _verify_record(run: Run) -> Iterator[Finding]:
+    """run.json and its copies, put right where they are damaged; the copy of an earlier version has served."""
+    told = run.restored or check_placement(run)
+    if told is not None:
+        yield Finding(layout.RUN_RECORD, "", 1, 0, (), (told,))
+    today = layout.record_copy(len(run.record.history))
+    for path in record_copies(run.store):
+        if read_copy(run.store, path) is None:
+            run.store.delete(path)
+            fate = "it is made again" if path == today else "it is let go"
+            yield Finding("history", path, 1, 0, (), (f"its content has changed; {fate}",))
+    mend_record(run)
 
 
 def _verify(run: Run, folder: str) -> Finding:

@@ -1,6 +1,7 @@
 """What bad input gets on the command line: one line, exit code 2, nothing written, no traceback."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -136,6 +137,7 @@ def test_what_a_run_cannot_do_yet_is_one_line(
 def test_a_damaged_run_is_one_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_run(place / "made")
     (place / "made" / "run.json").write_text("{")
+    shutil.rmtree(place / "made" / "history")
     code, out, err = call(["status", "made"], capsys)
     assert (code, out, err.count("\n")) == (2, "", 1), err
     assert "run.json" in err

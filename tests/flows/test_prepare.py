@@ -1,5 +1,6 @@
 """Preparing a run: what is checked before anything is written, and what an existing run lets change."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def test_a_run_is_created_with_what_was_asked_for(url: str, data: Path) -> None:
     assert open_run(url).record == run.record
     assert (run.record.name, run.record.photographs, run.record.data) == ("small", 6, (str(data),))
     assert set(run.record.pins) == {"photographs"}
-    assert list(snapshot(Path(url))) == ["run.json"]
+    assert list(snapshot(Path(url))) == ["history/run-00000.json", "run.json"]
     assert not all_done(run)
 
 
@@ -283,9 +284,39 @@ def test_a_run_below_a_file_is_refused(tmp_path: Path, data: Path) -> None:
 def test_a_damaged_run_is_not_started_over(url: str, data: Path) -> None:
     prepared(url, data)
     (Path(url) / "run.json").write_text("{")
+    shutil.rmtree(Path(url) / layout.RECORD_COPIES)
     with pytest.raises(RunError, match="damaged"):
         prepared(url, data)
     assert (Path(url) / "run.json").read_text() == "{"
+
+
+def test_a_damaged_record_is_restored_and_told(url: str, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Numerics that were pinned on another machine, and the history of changes."""
+    committed(prepared(url, data, numerics={"threads": 7}))
+    record = prepared(url, data, update=True, train={"temperature": 0.2}).record
+    whole = snapshot(Path(url))
+    (Path(url) / "run.json").write_bytes(whole["run.json"].replace(b'"threads": 7', b'"threads": 6'))
+    capsys.readouterr()
+    assert prepared(url, data, train={"temperature": 0.2}).record == record
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"warning: run {url}: run.json cannot be read (it: ")
+    assert line.endswith("restored from history/run-00001.json")
+    assert snapshot(Path(url)) == whole
+    prepared(url, data, train={"temperature": 0.2})
+    assert capsys.readouterr().err == ""
+
+
+def test_placement_that_is_not_what_was_written_is_told(
+    url: str, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared(url, data)
+    file = Path(url) / "run.json"
+    file.write_text(file.read_text().replace('"log_every_steps": 10', '"log_every_steps": 90'))
+    capsys.readouterr()
+    run = open_run(url)
+    prepare_run(url, run.config, name="small")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "config.placement is not what was written (placement.log_every_steps 10 -> 90)" in line
 
 
 def test_a_run_is_kept_under_the_name_of_its_config(monkeypatch: pytest.MonkeyPatch) -> None:

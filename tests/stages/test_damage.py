@@ -128,6 +128,20 @@ def test_a_damaged_manifest_is_named(url: Path) -> None:
     assert _run_as_far_as_masks(url) == ["warm-up"]
 
 
+@pytest.mark.parametrize("file", [layout.RUN_RECORD, layout.record_copy(0)])
+def test_verify_names_and_mends_a_damaged_record_and_its_copy(
+    url: Path, capsys: pytest.CaptureFixture[str], file: str
+) -> None:
+    whole = (url / file).read_bytes()
+    _flip_a_bit(url / file)
+    assert main(["verify", str(url)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[0] == "changed" and file in lines[0]
+    assert "restored from history/run-00000.json" in lines[1] or "its content has changed; it is made again" in lines[1]
+    assert (url / file).read_bytes() == whole
+    assert main(["verify", str(url)]) == 0
+
+
 def test_artifacts_of_earlier_settings_are_looked_at_too(url: Path, photographs: Path, tiny_config: Path) -> None:
     before = _folder(url, MASKS)
     _flip_a_bit(before / layout.MASKS / "labels/c/0/0/0")

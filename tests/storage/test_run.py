@@ -1,6 +1,10 @@
 """run.json: created once, opened, never silently wrong."""
 
 import json
+import shutil
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +15,19 @@ from schemas.config import RunConfig
 from schemas.digests import digest_json
 from schemas.errors import RunError
 from storage.run import (
+    Run,
     check_placement,
     config_digest,
     create_run,
     defines_result,
     difference,
     find_run,
+    mend_record,
     open_run,
     replace_record,
     with_pinned_numerics,
 )
-from tests.storage.samples import make_record, make_run, small_config
+from tests.storage.samples import make_record, make_run, small_config, snapshot
 
 
 def edit(root: Path, *path: str, value: Any) -> None:
@@ -32,6 +38,12 @@ def edit(root: Path, *path: str, value: Any) -> None:
         node = node[name]
     node[path[-1]] = value
     (root / "run.json").write_text(json.dumps(tree))
+
+
+def without_copies(root: Path) -> Path:
+    """run.json of a run that has it alone, as the first versions made them."""
+    shutil.rmtree(root / "history")
+    return root / "run.json"
 
 
 def test_what_was_created_is_opened(tmp_path: Path) -> None:
@@ -64,7 +76,7 @@ def test_creating_again_with_other_settings_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"format": 1}'])
 def test_a_damaged_record_is_one_clear_line(tmp_path: Path, text: bytes) -> None:
     make_run(tmp_path / "run")
-    (tmp_path / "run" / "run.json").write_bytes(text)
+    without_copies(tmp_path / "run").write_bytes(text)
     with pytest.raises(RunError, match=r"run .*run: run\.json cannot be read .*damaged") as caught:
         open_run(str(tmp_path / "run"))
     assert "\n" not in str(caught.value)
@@ -93,7 +105,7 @@ def test_a_record_of_the_first_versions_is_read(tmp_path: Path) -> None:
 
 def test_a_record_cut_short_is_one_clear_line(tmp_path: Path) -> None:
     make_run(tmp_path / "run")
-    whole = (tmp_path / "run" / "run.json").read_bytes()
+    whole = without_copies(tmp_path / "run").read_bytes()
     (tmp_path / "run" / "run.json").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(RunError, match="damaged"):
         find_run(str(tmp_path / "run"))
@@ -101,6 +113,7 @@ def test_a_record_cut_short_is_one_clear_line(tmp_path: Path) -> None:
 
 def test_a_record_edited_by_hand_is_noticed(tmp_path: Path) -> None:
     make_run(tmp_path / "run")
+    without_copies(tmp_path / "run")
     edit(tmp_path / "run", "config", "train", "temperature", value=0.2)
     with pytest.raises(RunError, match="edited by hand"):
         open_run(str(tmp_path / "run"))
@@ -108,6 +121,7 @@ def test_a_record_edited_by_hand_is_noticed(tmp_path: Path) -> None:
 
 def test_an_impossible_setting_in_the_record_is_named(tmp_path: Path) -> None:
     make_run(tmp_path / "run")
+    without_copies(tmp_path / "run")
     edit(tmp_path / "run", "config", "train", "temperature", value=-1)
     with pytest.raises(RunError, match=r"config\.train\.temperature"):
         open_run(str(tmp_path / "run"))
@@ -121,6 +135,7 @@ def test_placement_may_be_edited_by_hand(tmp_path: Path) -> None:
 
 def test_an_unknown_key_of_a_later_version_is_refused(tmp_path: Path) -> None:
     make_run(tmp_path / "run")
+    without_copies(tmp_path / "run")
     edit(tmp_path / "run", "config", "train", "new_setting", value=1)
     with pytest.raises(RunError, match="another version"):
         open_run(str(tmp_path / "run"))
@@ -212,3 +227,113 @@ def test_a_check_that_is_gone_is_told_and_no_fault(tmp_path: Path) -> None:
     told = check_placement(open_run(url))
     assert told is not None
     assert "is not what was written" in told
+
+
+def test_a_changed_placement_is_told_with_what_was_before(tmp_path: Path) -> None:
+    make_run(tmp_path / "run")
+    edit(tmp_path / "run", "config", "placement", "device", value="cuda:1")
+    told = check_placement(open_run(str(tmp_path / "run")))
+    assert told is not None
+    assert "(placement.device 'auto' -> 'cuda:1')" in told
+
+
+def changed(run: Run, *temperatures: float) -> Run:
+    """A run whose setting was changed so often."""
+    for value in temperatures:
+        config = small_config(train={"temperature": value})
+        record = run.record.model_copy(update={"config": config, "config_digest": result_digest(config)})
+        run = replace_record(run, record, note=difference(run.config, config))
+    return run
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-40])
+
+
+def flip(file: Path) -> None:
+    file.write_text(file.read_text().replace('"temperature": 0.3', '"temperature": 0.7'))
+
+
+def test_a_damaged_name_of_a_placement_setting_is_damage_and_no_other_version(tmp_path: Path) -> None:
+    record = make_run(tmp_path / "run").record
+    file = tmp_path / "run" / "run.json"
+    file.write_text(file.read_text().replace('"log_every_steps"', '"log_ev3ry_steps"'))
+    found = open_run(str(tmp_path / "run"))
+    assert found.record == record
+    assert found.restored is not None and "log_ev3ry_steps" in found.restored
+
+
+@pytest.mark.parametrize("damage", [cut, flip, Path.unlink])
+def test_a_damaged_record_is_restored_with_all_changes(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    run = changed(make_run(tmp_path / "run"), 0.2, 0.3)
+    file = tmp_path / "run" / "run.json"
+    whole = file.read_bytes()
+    damage(file)
+    found = open_run(str(tmp_path / "run"))
+    assert found.record == run.record
+    assert found.restored is not None
+    assert found.restored.startswith("run.json ") and found.restored.endswith("restored from history/run-00002.json")
+    assert not file.exists() or file.read_bytes() != whole, "looking mends nothing"
+    mend_record(found)
+    assert file.read_bytes() == whole
+    assert open_run(str(tmp_path / "run")).restored is None
+
+
+def test_where_the_newest_copy_is_damaged_too_what_is_lost_is_told(tmp_path: Path) -> None:
+    changed(make_run(tmp_path / "run"), 0.2, 0.3)
+    cut(tmp_path / "run" / "run.json")
+    cut(tmp_path / "run" / "history" / "run-00002.json")
+    found = open_run(str(tmp_path / "run"))
+    assert found.config.train.temperature == 0.2
+    assert found.restored is not None
+    assert "run-00001.json, since history/run-00002.json is damaged too: what was changed after" in found.restored
+    mend_record(found)
+    assert changed(open_run(str(tmp_path / "run")), 0.3).record == open_run(str(tmp_path / "run")).record
+
+
+def test_a_change_that_was_cut_off_before_it_reached_the_record_counts(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    before = (tmp_path / "run" / "run.json").read_bytes()
+    record = changed(run, 0.2).record
+    (tmp_path / "run" / "run.json").write_bytes(before)
+    found = open_run(str(tmp_path / "run"))
+    assert found.record == record
+    assert found.restored is not None and "older than the last change" in found.restored
+
+
+def test_of_two_changes_at_once_the_second_is_told_and_changes_nothing(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    first = changed(run, 0.2).record
+    whole = snapshot(tmp_path / "run")
+    with pytest.raises(RunError, match=r"somebody else has just changed it \(.*train\.temperature\).*again"):
+        changed(run, 0.3)
+    assert snapshot(tmp_path / "run") == whole
+    assert open_run(str(tmp_path / "run")).record == first
+
+
+def test_of_many_changes_at_once_one_wins_and_all_others_are_told(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    start = threading.Barrier(6)
+
+    def change(number: int) -> bool:
+        start.wait()
+        try:
+            changed(run, 0.2 + number / 100)
+        except RunError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(6) as pool:
+        won = list(pool.map(change, range(6)))
+    assert sum(won) == 1
+    found = open_run(str(tmp_path / "run"))
+    assert found.config.train.temperature == 0.2 + won.index(True) / 100
+    assert len(found.record.history) == 1
+
+
+def test_a_run_of_the_first_versions_gets_its_copy(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    file = without_copies(tmp_path / "run")
+    mend_record(open_run(str(tmp_path / "run")))
+    cut(file)
+    assert open_run(str(tmp_path / "run")).record == run.record

@@ -11,9 +11,11 @@ import pytest
 from schemas.digests import digest_bytes
 from schemas.errors import RunError, UnreachableError
 from storage import s3, s3_connection, s3_lease
+from storage.run import create_run, mend_record, open_run, replace_record
 from storage.s3 import S3Store
 from storage.store import Store, open_store
 from tests.object_server import ObjectServer
+from tests.storage.samples import make_record
 from tests.storage.store_contract import StoreContract
 
 
@@ -44,6 +46,19 @@ def test_a_third_of_all_answers_being_503_changes_nothing(object_server: ObjectS
         store.delete("f")
         assert store.list("") == []
     assert object_server.refused > 20
+
+
+def test_a_damaged_record_is_restored_and_of_two_changes_the_second_is_told(store: S3Store) -> None:
+    run = create_run(store.url, make_record())
+    changed = replace_record(run, run.record, note={"data": (1, 2)})
+    with pytest.raises(RunError, match="somebody else has just changed it"):
+        replace_record(run, run.record, note={"data": (1, 3)})
+    store.write("run.json", store.read("run.json")[:-30])
+    found = open_run(store.url)
+    assert found.record == changed.record
+    assert found.restored is not None and found.restored.endswith("restored from history/run-00001.json")
+    mend_record(found)
+    assert open_run(store.url).restored is None
 
 
 def test_a_server_that_is_gone_is_waited_for_and_the_person_told_once(

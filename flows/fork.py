@@ -1,16 +1,21 @@
 """`cyborgs fork`: a run beside another, with some settings changed and every artifact that they leave valid."""
 
+import os
+
 from flows.prepare import with_config
-from schemas.artifacts import Manifest
+from flows.space import check_space, check_space_left
+from schemas.artifacts import Manifest, RunRecord
 from schemas.digests import digest_bytes
 from schemas.errors import DamagedArtifactError, RunError
 from schemas.loading import change_config
 from schemas.plan import plan
 from storage import layout
 from storage.artifacts import Standings, read_manifest
+from storage.local import LocalStore
 from storage.provenance import provenance
 from storage.reuse import Verdict, compare
-from storage.run import Run, create_run, open_run
+from storage.run import Run, create_run, defines_result, difference, find_run, open_run
+from storage.store import Store, open_store
 
 
 def fork(url: str, new: str, assignments: list[str]) -> list[Verdict]:
@@ -28,9 +33,8 @@ def fork(url: str, new: str, assignments: list[str]) -> list[Verdict]:
     source = open_run(url)
     record = with_config(source.record, change_config(source.config, assignments), name=source.record.name)
     origin = f"{source.store.url} ({source.record.config_digest})"
-    target = create_run(new, record.model_copy(update={"history": (), "created": provenance(), "forked_from": origin}))
-    if target.store.url == source.store.url:
-        raise RunError(f"fork {url}: {new} is the run itself; name another place, or use `cyborgs run --update`")
+    record = record.model_copy(update={"history": (), "created": provenance(), "forked_from": origin})
+    target = _open_or_create(source, new, record)
     for step in plan(target.config):
         found = Standings(target).of(step)  # anew each time: the content of one copy leads to the key of the next
         if found.key is None or found.folder is None or found.state == "done":
@@ -39,6 +43,33 @@ def fork(url: str, new: str, assignments: list[str]) -> list[Verdict]:
         if manifest is not None:
             _copy(source, target, found.folder, manifest)
     return compare(source, target)
+
+
+def _open_or_create(source: Run, new: str, record: RunRecord) -> Run:
+    """The fork, as far as an earlier call came, or a new one if what it leads to fits."""
+    store = open_store(new)
+    if _place(store) == _place(source.store):
+        raise RunError(
+            f"fork {source.store.url}: {new} is the run itself; name another place, or use `cyborgs run --update`"
+        )
+    known = find_run(new)
+    if known is None:
+        check_space(store, record)
+        return create_run(new, record)
+    changes = difference(known.config, record.config)
+    defining = [f"{name} {before!r} -> {after!r}" for name, (before, after) in changes.items() if defines_result(name)]
+    if defining:
+        raise RunError(
+            f"fork {source.store.url}: there is a run at {new} already, with other settings: {', '.join(defining)}; "
+            "name another place for the fork"
+        )
+    check_space_left(known)
+    return known
+
+
+def _place(store: Store) -> str:
+    """Where a store is, whichever way it was named."""
+    return os.path.realpath(store.root) if isinstance(store, LocalStore) else store.url
 
 
 def _copy(source: Run, target: Run, folder: str, manifest: Manifest) -> None:

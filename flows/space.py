@@ -36,5 +36,5 @@ def _check(store: Store, need: int) -> None:
     if free is not None and need > free:
         raise RunError(
             f"run {store.url}: what is to be done needs about {readable_size(need)} there, and {readable_size(free)} "
-            "are free: free some, choose another --run, or --set placement.keep_checkpoints=last:1"
+            "are free: free some, choose another place, or --set placement.keep_checkpoints=last:1"
         )

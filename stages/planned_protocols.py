@@ -4,6 +4,7 @@ import json
 
 from schemas.errors import ConfigError, DataError
 from schemas.protocols import load_protocol
+from schemas.results import ProtocolResult
 from stages.context import Context
 
 FOLDER = "protocols"
@@ -13,25 +14,33 @@ def measure_protocols(context: Context) -> dict[str, float]:
     """Write protocols/<protocol>.json for each that is due; the figures, named `<protocol>_<figure>`.
 
     One that cannot be measured, for its labels are not there, is skipped: the reason is told and stands in its file.
+    What is measured is kept as partial work: an attempt that goes on after a stop measures the others alone.
     """
     assert context.step.cycle is not None
     figures: dict[str, float] = {}
     for planned in context.config.evaluate.protocols:
         if not planned.is_due(context.step.cycle):
             continue
+        context.stop.check()
         from stages.protocols import evaluate_protocol  # brings scikit-learn's machines, which few runs need
 
         numerics = [f"device={context.device}", f"threads={context.config.numerics.threads}"]
         settings = load_protocol(planned.protocol, [f"seed={context.config.seed}", *planned.set, *numerics])
         place = f"{context.folder}/{FOLDER}/{planned.protocol}.json"
+        kept = context.read_partial(planned.protocol)
         try:
-            result = evaluate_protocol(
-                planned.protocol,
-                settings,
-                weights=context.run.store.url,
-                data=planned.data,
-                cycle=context.step.cycle,
-                tell=lambda _: None,
+            result = (
+                evaluate_protocol(
+                    planned.protocol,
+                    settings,
+                    weights=context.run.store.url,
+                    data=planned.data,
+                    cycle=context.step.cycle,
+                    tell=lambda _: None,
+                    check=context.stop.check,
+                )
+                if kept is None
+                else ProtocolResult.model_validate_json(kept)
             )
         except (ConfigError, DataError) as error:
             context.warn(f"{planned.protocol} skipped: {error}")
@@ -40,7 +49,8 @@ def measure_protocols(context: Context) -> dict[str, float]:
         # What stands in an artifact follows from its key alone: no time, no host, no way in which the run was named.
         weights = result.weights.model_copy(update={"source": context.step.name})
         lasting = result.model_copy(update={"weights": weights, "seconds": None, "provenance": None})
-        context.run.store.write(place, lasting.model_dump_json(indent=1).encode())
+        text = lasting.model_dump_json(indent=1).encode()
+        context.run.store.write(place, text)
+        context.save_partial(planned.protocol, text)
         figures |= {f"{planned.protocol}_{name}": value for name, value in result.figures.items()}
-        context.stop.check()
     return figures

@@ -74,11 +74,13 @@ def evaluate_protocol(
     cycle: int | None = None,
     encoder: Encoder = "online",
     tell: Callable[[str], None],
+    check: Callable[[], None] = lambda: None,
 ) -> ProtocolResult:
     """Measure weights on a labelled data set.
 
     Args:
         tell: told which keys of the weights were used, and what was left out of the data.
+        check: called again and again, whenever the backbone is; ends the measurement by raising.
 
     Raises:
         CyborgsError: bad input.
@@ -96,6 +98,7 @@ def evaluate_protocol(
     )
     device = choose_device(settings.device)
     loaded.backbone.to(device)
+    loaded.backbone.register_forward_pre_hook(lambda *_: check())
     with limited_threads(settings.threads):
         measured = _MEASURE[name](loaded, root, settings)
     if backbone_digest(loaded.backbone) != used.digest:

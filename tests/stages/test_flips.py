@@ -134,7 +134,7 @@ def interrupted(
 @pytest.mark.parametrize("flips", [2, pytest.param(25, marks=MANY)])
 @pytest.mark.parametrize(
     ("stage", "cycle", "looks"),
-    [("index-images", None, 14), ("warm-up", None, 2), ("bootstrap-masks", 0, 5), ("train", 0, 5)],
+    [("index-images", None, 14), ("warm-up", None, 2), ("bootstrap-masks", 0, 5), ("train", 0, 23)],
 )
 def test_a_flip_in_what_an_interrupted_stage_left(
     interrupted: Interrupted,

@@ -17,6 +17,7 @@ from stages.metrics_log import read_metrics
 from storage import layout
 from storage.artifacts import Standings, standing
 from storage.garbage import find_garbage, remove
+from storage.local import LocalStore
 from storage.retention import restore_needed, thin_out
 from storage.reuse import compare
 from storage.run import Run, open_run
@@ -182,10 +183,21 @@ def test_a_fork_goes_on_where_it_stopped_and_copies_nothing_damaged(url: Path, t
     damaged.write_bytes(data)
     assert all(verdict.stays for verdict in fork(str(url), str(new), []))
     assert run_all(new) == []
-    with pytest.raises(RunError, match="the run itself"):
-        fork(str(url), str(url), [])
-    with pytest.raises(RunError, match="other settings"):
+    for same in (url, tmp_path / "fork" / ".." / url.name):
+        with pytest.raises(RunError, match=r"is the run itself; name another place, or use .*--update`$"):
+            fork(str(url), str(same), ["train.temperature=0.3"])
+    with pytest.raises(RunError, match=rf"a run at {new} already, with other settings: train.temperature 0.1 -> 0.3; "):
         fork(str(url), str(new), ["train.temperature=0.3"])
+
+
+def test_a_fork_that_does_not_fit_is_refused_before_anything_is_written(
+    url: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = tmp_path / "fork"
+    monkeypatch.setattr(LocalStore, "free_bytes", lambda _: 1000)
+    with pytest.raises(RunError, match=rf"run {new}: .*1 kB are free: free some, choose another place"):
+        fork(str(url), str(new), [])
+    assert not new.exists()
 
 
 def test_a_fork_of_a_thinned_run_is_thinned_too(url: Path, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,15 @@ from PIL import Image
 
 from cyborgs.evaluation.frozen import BackboneChangedError, Figures
 from cyborgs.networks.backbone import Backbone
-from schemas.errors import ConfigError, DataError
-from schemas.loading import load_config
+from flows.prepare import prepare_run
+from schemas.errors import ConfigError, DataError, PreemptedError
+from schemas.loading import change_config, load_config
 from schemas.planned_protocols import PROTOCOL_NAMES, ProtocolName
 from schemas.protocols import load_protocol
 from schemas.results import ProtocolResult
+from schemas.stages import StageRequest
 from stages import protocols
+from stages.execute import run_stage
 from stages.protocols import Mapped, evaluate_protocol
 from stages.readers.coco_objects import coco_objects
 from storage.artifacts import standing
@@ -233,6 +238,39 @@ def test_a_run_measures_at_chosen_cycles(tmp_path: Path, photographs: Path, tiny
     assert metrics[1]["mask-quality_covering"] == alone.figures["covering"]
     assert second.manifest is not None
     assert [file.path for file in second.manifest.files if "protocols" in file.path] == ["protocols/mask-quality.json"]
+
+
+def test_a_stopped_evaluation_keeps_the_protocols_that_it_finished(
+    tmp_path: Path, tiny_run: Path, coco: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGTERM while the second of two is measured: it ends there, and the first is not measured again."""
+    planned = (
+        f"[{{protocol: mask-quality, data: {coco}, set: [max_side=96, clusters=4]}}, "
+        f"{{protocol: region-linear, data: {coco}, set: [max_side=96]}}]"
+    )
+    request = StageRequest(run=str(tmp_path / "run"), stage="evaluate", cycle=0)
+    config = change_config(open_run(str(tiny_run)).config, [f"evaluate.protocols={planned}"])
+    for name in ("run", "undisturbed"):
+        shutil.copytree(tiny_run, tmp_path / name, symlinks=True)
+        prepare_run(str(tmp_path / name), config, name="tiny", update=True)
+    whole = run_stage(StageRequest(run=str(tmp_path / "undisturbed"), stage="evaluate", cycle=0)).content
+
+    measure, begun, ended = protocols.evaluate_protocol, list[str](), list[str]()
+
+    def watched(name: ProtocolName, *given: Any, **options: Any) -> ProtocolResult:
+        begun.append(name)
+        if len(begun) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        result = measure(name, *given, **options)
+        ended.append(name)
+        return result
+
+    monkeypatch.setattr(protocols, "evaluate_protocol", watched)
+    with pytest.raises(PreemptedError, match="stopped; what was done is saved"):
+        run_stage(request)
+    assert (begun, ended) == (["mask-quality", "region-linear"], ["mask-quality"])
+    assert run_stage(request).content == whole
+    assert begun[2:] == ["region-linear"]
 
 
 def test_planned_protocols_are_checked_when_the_config_is_loaded() -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
 import socket
@@ -11,9 +10,8 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
-from schemas.errors import RunError
+from storage.disk import explained, is_locked, link, make_folder, open_locked, sync, sync_folder, try_lock
 from storage.store import Store
 
 _ASIDE = ".partial-"
@@ -44,7 +42,7 @@ class LocalStore(Store):
     def create(self, path: str, data: bytes) -> bool:
         with self._aside(path, data) as (aside, final):
             try:
-                os.link(aside, final)
+                link(aside, final)
             except FileExistsError:
                 return False
             finally:
@@ -54,18 +52,19 @@ class LocalStore(Store):
     @contextmanager
     def _aside(self, path: str, data: bytes) -> Iterator[tuple[Path, Path]]:
         final = self._resolve(path)
-        _make_folder(final.parent)
+        make_folder(final.parent)
         aside = final.parent / f"{_ASIDE}{uuid.uuid4().hex}"
         try:
-            with _open_locked(aside) as file:  # until it is in place: nobody sweeps what is being written
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-                yield aside, final
-            _sync_folder(final.parent)
-        except OSError as error:
+            with explained(final):
+                with open_locked(aside) as file:  # until it is in place: nobody sweeps what is being written
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                    yield aside, final
+                sync_folder(final.parent)
+        except OSError:
             aside.unlink(missing_ok=True)
-            raise _explain(error, final) from error
+            raise
 
     def size(self, path: str) -> int | None:
         try:
@@ -93,20 +92,22 @@ class LocalStore(Store):
 
     def folder(self, path: str) -> Path:
         target = self._resolve(path)
-        _make_folder(target)
+        make_folder(target)
         self.sweep(path)
         return target
 
     def sweep(self, path: str) -> None:
         for leftover in self._resolve(path).rglob(f"{_ASIDE}*"):
-            if leftover.is_symlink() or not _is_locked(leftover):
+            if leftover.is_symlink() or not is_locked(leftover):
                 leftover.unlink(missing_ok=True)
 
     def publish(self, path: str) -> None:
         target = self._resolve(path)
-        entries = [target, *target.rglob("*")] if target.is_dir() else [target, target.parent]
-        for entry in entries:
-            _sync(entry)
+        within = target.rglob("*") if target.is_dir() else ()
+        # The folders around it too: another library may have made them, and their entries would be gone.
+        around = [folder for folder in target.parents if folder.is_relative_to(self.root)]
+        for entry in (target, *within, *around):
+            sync(entry)
 
     def fetch(self, path: str) -> Path:
         target = self._resolve(path)
@@ -115,20 +116,18 @@ class LocalStore(Store):
         return target
 
     def point(self, path: str, target: str) -> None:
-        link = self._resolve(path)
-        if link.exists() and not link.is_symlink():
+        pointer = self._resolve(path)
+        if pointer.exists() and not pointer.is_symlink():
             return  # a person put something of their own there
-        aside = link.parent / f"{_ASIDE}{uuid.uuid4().hex}"
-        try:
-            aside.symlink_to(os.path.relpath(self._resolve(target), link.parent))
-            aside.replace(link)
-        except OSError as error:
-            raise _explain(error, link) from error
+        aside = pointer.parent / f"{_ASIDE}{uuid.uuid4().hex}"
+        with explained(pointer):
+            aside.symlink_to(os.path.relpath(self._resolve(target), pointer.parent))
+            aside.replace(pointer)
 
     def unpoint(self, path: str) -> None:
-        link = self._resolve(path)
-        if link.is_symlink() and not link.exists():
-            link.unlink(missing_ok=True)
+        pointer = self._resolve(path)
+        if pointer.is_symlink() and not pointer.exists():
+            pointer.unlink(missing_ok=True)
 
     def free_bytes(self) -> int | None:
         place = self.root
@@ -147,9 +146,9 @@ class LocalStore(Store):
     ) -> Iterator[None]:
         del lost  # the system keeps a lock for as long as its holder lives
         final = self._resolve(path)
-        _make_folder(final.parent)
+        make_folder(final.parent)
         told = False
-        while (descriptor := _try_lock(final)) is None:
+        while (descriptor := try_lock(final)) is None:
             if not told and waiting is not None:
                 waiting(_holder(final))
             told = True
@@ -167,44 +166,7 @@ class LocalStore(Store):
 
     def holder(self, path: str) -> str | None:
         lease = self._resolve(path)
-        return _holder(lease) if _is_locked(lease) else None
-
-
-def _open_locked(path: Path) -> BinaryIO:
-    """A new file under a lock; made again where somebody swept it before it had one."""
-    while True:
-        file = path.open("xb")
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if os.fstat(file.fileno()).st_nlink:
-            return file
-        file.close()
-
-
-def _is_locked(path: Path) -> bool:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
-def _try_lock(path: Path) -> int | None:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # The holder before us may have removed the file we opened: then our lock is on a ghost.
-        if os.fstat(descriptor).st_ino == path.stat().st_ino:
-            return descriptor
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    os.close(descriptor)
-    return None
+        return _holder(lease) if is_locked(lease) else None
 
 
 def _holder(path: Path) -> str:
@@ -212,45 +174,3 @@ def _holder(path: Path) -> str:
         return path.read_text() or "another process"
     except OSError:
         return "another process"
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _explain(error, path) from error
-
-
-def _sync(path: Path) -> None:
-    if path.is_dir():
-        _sync_folder(path)
-    else:
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _explain(error: OSError, path: Path) -> OSError:
-    """The two mishaps of long runs, said plainly; any other error as it came."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return _StorageFullError(f"no space left for {path}: free some and give the same command again")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return _StorageClosedError(f"{path} cannot be written: {error.strerror}; choose another --run")
-    if error.errno in (errno.ENOTDIR, errno.EEXIST):
-        return _StorageClosedError(f"{path} cannot be made: a file stands in the way; choose another --run")
-    return error
-
-
-class _StorageFullError(RunError, OSError):
-    """The disk is full."""
-
-
-class _StorageClosedError(RunError, PermissionError):
-    """The place may not be written."""

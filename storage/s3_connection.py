@@ -304,4 +304,7 @@ def _explain_local(error: Exception, place: str) -> UnreachableError:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    words = " ".join(str(error).split())
+    if not words and isinstance(error, TimeoutError):
+        return "silent for too long"
+    return words or type(error).__name__

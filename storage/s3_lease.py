@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from schemas.errors import UnreachableError
 from storage.s3_connection import Bucket, PreconditionFailedError
 
 BEAT_SECONDS = 3.0
@@ -21,6 +22,10 @@ BEAT_SECONDS = 3.0
 STALE_SECONDS = 20.0
 """A lease that was seen unchanged for so long is taken over."""
 _POLL_SECONDS = 0.5
+_MOST_REFUSALS = 10
+"""So often a lease that nobody has is tried for: about a minute."""
+_LONGEST_WAIT = 16
+"""Between two of these tries, in polls."""
 
 
 class _Lost(Exception):  # noqa: N818 - no error: somebody else goes on with the work
@@ -99,27 +104,34 @@ def _acquire(
     waiting: Callable[[str], None] | None,
     check: Callable[[], None] | None,
 ) -> None:
-    told, last, silence, looked = False, b"", 0.0, time.monotonic()
+    told, last, silence, looked, refusals = False, b"", 0.0, time.monotonic(), 0
     while True:
         found = _read(bucket, key)
         now = time.monotonic()
         if found is None:
             if lease.take():
                 return
-            continue
-        # A look that took long (the server was away, this process was stopped) says little about the holder.
-        silence = silence + min(now - looked, 2 * _POLL_SECONDS) if found[0] == last else 0.0
-        last, looked = found[0], now
-        if silence > STALE_SECONDS:
-            if lease.take(over=found[1]):
-                return
-            silence = 0.0
-        if not told and waiting is not None:
-            waiting(_who(found[0]))
-        told = True
+            refusals += 1  # somebody was faster and is done already, or the server contradicts itself
+            if refusals > _MOST_REFUSALS:
+                raise UnreachableError(
+                    f"s3://{bucket.name}/{key}: nobody has this lease and yet it cannot be taken; the server answers "
+                    "conditional writes as if it stood there: see docs/storage.md for what a server has to know"
+                )
+            last, silence = b"", 0.0
+        else:
+            # A look that took long (the server was away, this process was stopped) says little about the holder.
+            silence = silence + min(now - looked, 2 * _POLL_SECONDS) if found[0] == last else 0.0
+            last, looked, refusals = found[0], now, 0
+            if silence > STALE_SECONDS:
+                if lease.take(over=found[1]):
+                    return
+                silence = 0.0
+            if not told and waiting is not None:
+                waiting(_who(found[0]))
+            told = True
         if check is not None:
             check()
-        time.sleep(_POLL_SECONDS)
+        time.sleep(_POLL_SECONDS * min(2**refusals, _LONGEST_WAIT))
 
 
 def _keep(lease: _Lease, ended: threading.Event, lost: Callable[[], None] | None) -> None:

@@ -4,6 +4,7 @@ Paths are relative to the run's root, with forward slashes. Every backend passes
 """
 
 import contextlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -12,6 +13,7 @@ from typing import Protocol
 
 from schemas.digests import digest_bytes
 from schemas.errors import RunError
+from storage.disk import explained, sync_folder
 
 
 class Store(ABC):
@@ -128,14 +130,19 @@ class FileAppender:
 
     def __init__(self, path: Path) -> None:
         self._path, self._file = path, path.open("a", buffering=1)
+        self._is_listed = False
 
     def write(self, line: str) -> None:
         """Add a line."""
         self._file.write(line + "\n")
 
     def flush(self) -> None:
-        """The system has every line already."""
-        self._file.flush()
+        """Let every line outlive a power cut too: what is saved next goes on from here."""
+        with explained(self._path):
+            os.fsync(self._file.fileno())
+            if not self._is_listed:
+                sync_folder(self._path.parent)
+        self._is_listed = True
 
     def close(self) -> None:
         """Close the file, and remove it where it is empty."""

@@ -49,6 +49,8 @@ class ObjectServer:
         self.refused = 0
         self.knows_conditions = True
         """Whether it takes conditional writes; some servers answer 501."""
+        self.contradicts = False
+        """Whether it refuses every create-only write, as if something stood there."""
         self.start()
 
     @property
@@ -113,6 +115,10 @@ class ObjectServer:
         if "HTTP_IF_NONE_MATCH" in environ and not self.knows_conditions:
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             start_response("501 Not Implemented", [("Content-Length", "0")])
+            return []
+        if "HTTP_IF_NONE_MATCH" in environ and self.contradicts:
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            start_response("412 Precondition Failed", [("Content-Length", "0")])
             return []
         # moto looks, then writes; S3 does both at once.
         conditional = "HTTP_IF_NONE_MATCH" in environ or "HTTP_IF_MATCH" in environ

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -313,3 +314,20 @@ def test_a_server_without_conditional_writes_serves_too(
     with store.lease("f/lease"):
         assert store.list("f") == ["f/lease"]
     assert store.list("f") == []
+
+
+@pytest.mark.timeout(60)
+def test_a_lease_that_nobody_has_and_nobody_gets_is_tried_for_with_pauses_and_given_up(
+    object_server: ObjectServer, store: S3Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_lease, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(object_server, "contradicts", True)
+    before, looks, started = len(object_server.requests), list[float](), time.monotonic()
+    with (
+        pytest.raises(UnreachableError, match=f"{store.url}/f/lease: nobody has this lease and yet it cannot be taken"),
+        store.lease("f/lease", check=lambda: looks.append(time.monotonic() - started)),
+    ):
+        pytest.fail("it was taken")
+    assert len(object_server.requests) - before < 50
+    assert len(looks) == 10, "a stop was not looked for"
+    assert looks[9] - looks[8] > 4 * 0.01, "the pauses do not grow"

@@ -25,6 +25,7 @@ def run_step(request: StageRequest, watch: Watch) -> StageResult:
     before = _result(request, computed=False)
     if before is not None:
         return before
+    _note_pause(request)
     # By name and late: one of them brings Prefect, another torch.
     import_module(f"flows.launchers.{launcher(watch.run)}").launch(request, watch)
     after = _result(request, computed=True)
@@ -35,13 +36,18 @@ def run_step(request: StageRequest, watch: Watch) -> StageResult:
 
 
 def stop_for_a_look(run: Run, result: StageResult) -> None:
-    """Where placement.pause_after names a stage that was computed just now.
+    """Where placement.pause_after names a stage that was computed and that nobody was asked to look at yet.
 
     Raises:
         PausedError: with what to look at, and how to go on.
     """
     (step,) = (step for step in plan(run.config) if step.name == result.name)
-    if not result.computed or step.stage not in run.config.placement.pause_after:
+    note = layout.pause_note(step)
+    if run.store.size(note) is None:
+        return
+    noted = run.store.read(note).decode(errors="replace")
+    run.store.delete(note)
+    if step.stage not in run.config.placement.pause_after or noted != result.path.rpartition("/")[2]:
         return
     if all(found.state == "done" for found in Standings(run).all()):
         return  # nothing is left to go on with
@@ -52,6 +58,15 @@ def stop_for_a_look(run: Run, result: StageResult) -> None:
     raise PausedError(
         f"paused after {result.name} (placement.pause_after); have a look: {shown}; the same command goes on"
     )
+
+
+def _note_pause(request: StageRequest) -> None:
+    """Before the stage, on storage: who is killed right after its commit has still to stop when started again."""
+    run = open_run(request.run)
+    step = find_step(run.config, request.stage, request.cycle)
+    key = Standings(run).of(step).key
+    if step.stage in run.config.placement.pause_after and key is not None:
+        run.store.write(layout.pause_note(step), key.encode())
 
 
 def check_machine(run: Run) -> None:

@@ -95,6 +95,11 @@ def log_folder(step: Step) -> str:
     return "logs/" + step.stage + ("" if step.cycle is None else f"-{cycle_folder(step.cycle)}")
 
 
+def pause_note(step: Step) -> str:
+    """Says, until somebody was told, that a run is to stop for a look after this step; holds the artifact's key."""
+    return f"{log_folder(step)}/pause"
+
+
 def heartbeat(step: Step) -> str:
     """A running stage's sign of life, beside its logs."""
     return f"{log_folder(step)}/heartbeat.json"

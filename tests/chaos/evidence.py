@@ -8,7 +8,7 @@ from schemas.plan import Step
 from stages.metrics_log import read_metrics
 from storage import layout
 from storage.artifacts import Standing, Standings
-from storage.run import Run, find_run
+from storage.run import Run, find_run, open_run, record_copies
 from tests.chaos.subject import PHOTOGRAPHS, SAVE_SECONDS, Subject
 
 STEPS_PER_EPOCH = PHOTOGRAPHS // 4
@@ -101,12 +101,14 @@ def finished_shards(run: Run, found: Standing) -> dict[Path, int]:
 
 
 def leftovers(subject: Subject) -> list[str]:
-    """Files and folders that a finished run has no use for."""
-    left = []
-    for path in subject.url.rglob("*"):
-        name = path.name
-        if name in (layout.PARTIAL, layout.LEASE, "heartbeat.json") or ".partial" in name:
-            left.append(str(path.relative_to(subject.folder)))
+    """Files that neither a manifest nor a name accounts for, and folders of partial work."""
+    known = accounted_for(open_run(str(subject.url)))
+    left = [
+        str(path.relative_to(subject.folder))
+        for path in subject.url.rglob("*")
+        if path.name == layout.PARTIAL
+        or ((path.is_symlink() or path.is_file()) and path.relative_to(subject.url).as_posix() not in known)
+    ]
     for folder in (subject.cache, subject.temporary):
         # torchrun's agent makes a folder for its logs, torch one for what it compiles, and they leave them.
         left += [
@@ -115,6 +117,19 @@ def leftovers(subject: Subject) -> list[str]:
             if not path.relative_to(folder).parts[0].startswith("torch") and path != subject.cache / "masks"
         ]
     return left
+
+
+def accounted_for(run: Run) -> set[str]:
+    """Every file that a finished run consists of: the record and its copies, what manifests name, logs, the report."""
+    known = {layout.RUN_RECORD, layout.REPORT, *record_copies(run.store)}
+    for found in Standings(run).all():
+        assert found.manifest is not None, found.step.name
+        known |= {f"{found.folder}/{name}" for name in (layout.MANIFEST, *(file.path for file in found.manifest.files))}
+        prefix = f"{layout.log_folder(found.step)}/{found.key}-"
+        known |= {path for path in run.store.list(layout.log_folder(found.step)) if path.startswith(prefix)}
+        if found.step.stage == "bootstrap-masks" and found.step.cycle is not None:
+            known.add(layout.masks_pointer(found.step.cycle))
+    return known
 
 
 def logged_steps(run: Run, step: Step, key: str) -> list[int]:

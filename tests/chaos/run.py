@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.artifacts import Standing, Standings
+from storage.artifacts import Standing, Standings, retract
 from storage.run import Run, open_run
 from tests.chaos.evidence import (
     finished_shards,
@@ -87,17 +87,25 @@ class Disturbed:
     def run(self) -> None:
         """Kill, start again, and so on; then let it end, and look at what there is."""
         attempt = self._start()
-        for number in range(self.wanted):
-            aim = self._stages[number * len(self._stages) // self.wanted]
+        while len(self.kills) < self.wanted:
+            aim = self._stages[len(self.kills) * len(self._stages) // self.wanted]
             if not self._await_aim(attempt, aim):
-                break
-            if self.chance.random() < 0.15:
+                attempt = self._once_more(aim)
+            elif self.chance.random() < 0.15:
                 attempt = self._stop_and_continue(attempt)
             else:
                 self._kill(attempt, how="kill")
                 attempt = self._start()
         self._end(attempt)
         self._judge()
+
+    def _once_more(self, aim: str) -> Attempt:
+        """The run came to its end before it was killed so often: the stage that is aimed at is taken back."""
+        run = open_run(str(self.subject.url))
+        if all(found.state == "done" for found in Standings(run).all()):
+            retract(run, Standings(run).input(aim))
+            self._shards = {}
+        return self._start()
 
     def _start(self) -> Attempt:
         self.attempts += 1
@@ -182,6 +190,7 @@ class Disturbed:
         assert last.process.returncode == 0, self.subject.words("last")[-3000:]
 
     def _judge(self) -> None:
+        assert len(self.kills) >= self.wanted, f"{len(self.kills)} kills were made, of {self.wanted}"
         self._check_shards()
         assert_same_results(self.reference, self.subject.url)
         run, whole = open_run(str(self.subject.url)), Standings(open_run(str(self.reference)))

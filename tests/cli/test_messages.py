@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cli.main import expand_options, main
+from schemas import errors
 from tests.storage.samples import make_photographs, make_run, snapshot
 
 SMALL = """
@@ -222,3 +223,11 @@ def test_plan_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
     listed = [line.split(" = ")[0] for line in out.splitlines() if not line.startswith(" ")]
     assert listed == field_names(RunConfig)
     assert "masks.layer = [layer2.1]" in out
+
+
+def test_every_exit_code_is_explained() -> None:
+    """Those of the conventions too: 128 + the number of a signal."""
+    page = (Path(__file__).parents[2] / "docs" / "upkeep.md").read_text()
+    codes = [str(value) for name, value in vars(errors).items() if name.startswith("EXIT_")]
+    assert len(codes) >= 6
+    assert [code for code in ("0", *codes, "128 + n") if f"\n| {code} | " not in page] == []

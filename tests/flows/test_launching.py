@@ -4,10 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from flows.launching import check_machine
+from flows.launching import check_machine, run_step, stop_for_a_look
+from flows.prepare import prepare_run
+from flows.watch import Watch
 from schemas import extras
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, PausedError
+from schemas.loading import change_config
+from schemas.plan import find_step
+from schemas.stages import StageRequest, StageResult
+from storage.run import Run
 from tests.pipeline import prepare
+from tests.storage.samples import snapshot
 
 
 @pytest.mark.parametrize(
@@ -60,3 +67,42 @@ def test_a_missing_package_is_named_before_hours_of_work(
     check_machine(away)
     with pytest.raises(ConfigError, match=r"^masks.crf: .*pip install pydensecrf2"):
         check_machine(refined)
+
+
+def index(run: Run) -> StageResult:
+    """As the flow has it done."""
+    request = StageRequest(run=run.store.url, stage="index-images")
+    return run_step(request, Watch(run, find_step(run.config, "index-images", None)))
+
+
+def test_a_pause_outlives_a_kill_right_after_the_commit(tmp_path: Path, photographs: Path, tiny_config: Path) -> None:
+    """All that the next process knows stands on storage."""
+    run = prepare(tmp_path / "run", tiny_config, photographs, "placement.pause_after=index-images")
+    assert index(run).computed  # and killed here
+    result = index(run)
+    assert not result.computed
+    with pytest.raises(PausedError, match=r"paused after index-images .*have a look: .*quarantine\.csv"):
+        stop_for_a_look(run, result)
+    stop_for_a_look(run, index(run))
+    assert not [path for path in snapshot(tmp_path / "run") if path.endswith("pause")]
+
+
+def test_nobody_stops_for_what_was_there_or_where_no_pause_is_wanted_any_more(
+    tmp_path: Path, photographs: Path, tiny_config: Path
+) -> None:
+    url = str(tmp_path / "run")
+    run = prepare(url, tiny_config, photographs)
+    stop_for_a_look(run, index(run))
+
+    def told(pause: str) -> Run:
+        config = change_config(run.config, [f"placement.pause_after={pause}"])
+        return prepare_run(url, config, name="tiny")
+
+    paused = told("index-images")
+    stop_for_a_look(paused, index(paused))  # done before
+    paused.store.delete(f"{index(paused).path}/manifest.json")
+    assert index(paused).computed  # and killed here
+    without = told("[]")
+    stop_for_a_look(without, index(without))
+    again = told("index-images")
+    stop_for_a_look(again, index(again))

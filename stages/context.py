@@ -103,6 +103,8 @@ class Context:
 
     def save_partial(self, name: str, data: bytes) -> None:
         """Keep something for the next attempt, with a digest: nothing else vouches for it before the commit."""
+        if not self.stop.owns_work():
+            self.stop.check()
         self.run.store.write(self.partial(name), seal(data))
 
     def input(self, role: str) -> Artifact:

@@ -142,8 +142,8 @@ class _Record:
 
     def save(self, taken: Metrics) -> None:
         """Save the state; never over that of a process that took the work over."""
-        if self._context.stop.work_taken:
-            return
+        if not self._context.stop.owns_work():
+            return  # the next step stops
         _check_finite(self._context, _numbers(taken), self._pretraining.step)
         position = {"step": self._pretraining.step, "kept": self._kept}
         self._log.flush()

@@ -105,9 +105,10 @@ def run_stage(request: StageRequest, team: Team = ALONE) -> StageResult:
             lease,
             waiting=lambda holder: _say(f"{step.name}: waiting for {holder}"),
             check=stop.check,
-            lost=lambda: _give_way(step.name, stop),
-        ),
+            lost=stop.give_way,
+        ) as held,
     ):
+        stop.still_held = held
         standings = Standings(run)
         found = _locate(run, step.name, standings)
         if found.state == "done" and not request.force:
@@ -149,6 +150,8 @@ def _work(run: Run, found: Standing, standings: Standings, stop: StopRequest, te
         try:
             outcome = load_stage(step.stage)(context)
             assert outcome is not None
+            if not stop.owns_work():
+                stop.check()
         except PreemptedError as error:
             raise PreemptedError(f"{step.name}: {error}") from None
         finally:
@@ -180,11 +183,6 @@ def _result(found: Standing, *, computed: bool) -> StageResult:
     if found.manifest is None or found.folder is None:
         raise RunError(f"{found.step.name}: {found.problem or 'its manifest is gone'}")
     return StageResult(name=found.step.name, path=found.folder, content=found.manifest.content, computed=computed)
-
-
-def _give_way(name: str, stop: StopRequest) -> None:
-    _say(f"{name}: another process has taken this work over while this one stood still: stopping here")
-    stop.give_way()
 
 
 def _say(message: str) -> None:

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -19,6 +19,8 @@ class StopRequest:
     def __init__(self) -> None:
         self._requested = threading.Event()
         self._work_taken = threading.Event()
+        self.still_held: Callable[[], bool] = lambda: True
+        """Whether the lease of the work is this process', asked of storage."""
 
     def give_way(self) -> None:
         """Ask the stage to stop and leave what is saved alone: another process has gone on from there."""
@@ -29,6 +31,12 @@ class StopRequest:
     def work_taken(self) -> bool:
         """Whether another process has taken the work over."""
         return self._work_taken.is_set()
+
+    def owns_work(self) -> bool:
+        """Whether the work is still this process': to be asked before something is saved."""
+        if not self.work_taken and not self.still_held():
+            self.give_way()
+        return not self.work_taken
 
     def ask(self) -> None:
         """Ask the stage to stop at its next safe point."""
@@ -43,7 +51,9 @@ class StopRequest:
         """Raise PreemptedError if somebody asked; call it where everything is saved."""
         if self.asked:
             raise PreemptedError(
-                "stopped; another process goes on with it" if self.work_taken else "stopped; what was done is saved"
+                "stopped; another process has taken the work over while this one stood still, and goes on with it"
+                if self.work_taken
+                else "stopped; what was done is saved"
             )
 
 

@@ -143,7 +143,7 @@ class LocalStore(Store):
         waiting: Callable[[str], None] | None = None,
         check: Callable[[], None] | None = None,
         lost: Callable[[], None] | None = None,
-    ) -> Iterator[None]:
+    ) -> Iterator[Callable[[], bool]]:
         del lost  # the system keeps a lock for as long as its holder lives
         final = self._resolve(path)
         make_folder(final.parent)
@@ -159,7 +159,7 @@ class LocalStore(Store):
             with contextlib.suppress(OSError):  # a full disk: the lock is what counts, the name is for people
                 os.truncate(descriptor, 0)
                 os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
-            yield
+            yield lambda: True
         finally:
             final.unlink(missing_ok=True)
             os.close(descriptor)

@@ -134,7 +134,7 @@ class S3Store(Store):
         waiting: Callable[[str], None] | None = None,
         check: Callable[[], None] | None = None,
         lost: Callable[[], None] | None = None,
-    ) -> AbstractContextManager[None]:
+    ) -> AbstractContextManager[Callable[[], bool]]:
         return s3_lease.hold(self._bucket, self._key(path), waiting=waiting, check=check, lost=lost)
 
     def holder(self, path: str) -> str | None:

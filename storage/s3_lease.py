@@ -38,7 +38,7 @@ class _Lease:
     def __init__(self, bucket: Bucket, key: str) -> None:
         self._bucket, self._key = bucket, key
         self._owner = uuid.uuid4().hex
-        self._beat, self._etag = 0, ""
+        self._beat, self._etag, self._seen = 0, "", 0.0
 
     def take(self, *, over: str | None = None) -> bool:
         """Take a lease that nobody has, or the one with that etag; False if somebody was faster."""
@@ -54,6 +54,10 @@ class _Lease:
         with contextlib.suppress(PreconditionFailedError):
             self._etag = self._bucket.put(self._key, self._next(), only_over=self._etag)
 
+    def is_held(self) -> bool:
+        """Whether it is this process'; the server is asked where others may have begun to count it as dead."""
+        return time.monotonic() - self._seen < STALE_SECONDS / 2 or self._is_ours()
+
     def release(self) -> None:
         """Give it back, if it is still this process'."""
         if self._is_ours():
@@ -66,10 +70,11 @@ class _Lease:
 
     def _is_ours(self) -> bool:
         """Asked of the object itself: an answer that was lost on its way leaves a write that counts."""
+        asked = time.monotonic()
         found = _read(self._bucket, self._key)
         if found is None or self._owner not in found[0].decode(errors="replace"):
             return False
-        self._etag = found[1]
+        self._etag, self._seen = found[1], asked
         return True
 
 
@@ -81,7 +86,7 @@ def hold(
     waiting: Callable[[str], None] | None,
     check: Callable[[], None] | None,
     lost: Callable[[], None] | None,
-) -> Iterator[None]:
+) -> Iterator[Callable[[], bool]]:
     """Hold the lease while inside; see Store.lease."""
     lease = _Lease(bucket, key)
     _acquire(lease, bucket, key, waiting, check)
@@ -89,7 +94,7 @@ def hold(
     thread = threading.Thread(target=_keep, args=(lease, ended, lost), name="lease", daemon=True)
     thread.start()
     try:
-        yield
+        yield lease.is_held
     finally:
         ended.set()
         thread.join()
@@ -118,6 +123,8 @@ def _acquire(
                     "conditional writes as if it stood there: see docs/storage.md for what a server has to know"
                 )
             last, silence = b"", 0.0
+            if refusals == 1:
+                continue  # most often somebody was faster: see who
         else:
             # A look that took long (the server was away, this process was stopped) says little about the holder.
             silence = silence + min(now - looked, 2 * _POLL_SECONDS) if found[0] == last else 0.0

@@ -99,8 +99,11 @@ class Store(ABC):
         waiting: Callable[[str], None] | None = None,
         check: Callable[[], None] | None = None,
         lost: Callable[[], None] | None = None,
-    ) -> AbstractContextManager[None]:
+    ) -> AbstractContextManager[Callable[[], bool]]:
         """Hold `path` alone. While another holds it, wait, telling `waiting` once who does.
+
+        What it gives tells whether it is still held: to be asked before something is saved, since a process that stood
+        still may come to that before its `lost` is called.
 
         `check` is called again and again while waiting, and ends it by raising. `lost` is called, from another thread,
         when somebody takes the lease over because this process stood still for long.

@@ -1,6 +1,7 @@
 """A whole run on S3, photographs on S3 too, against a real HTTP server and its faults."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.errors import UnreachableError
+from schemas.errors import EXIT_PREEMPTED, UnreachableError
 from schemas.plan import Step, plan
+from schemas.stages import StageRequest
+from stages.execute import run_stage
 from storage import layout, s3_connection
-from storage.artifacts import Standings
+from storage.artifacts import Standings, standing
 from storage.checkpoints import decode_tensors
 from storage.masks import MaskRow, create_mask_store, write_shard
 from storage.run import Run, open_run
@@ -150,3 +153,62 @@ def test_a_run_that_is_killed_and_whose_server_goes_away_for_20_seconds_ends_equ
 def is_at_work(run: Run, step: Step) -> bool:
     """Whether somebody holds a lease on a step."""
     return any(path.endswith(f"/{layout.LEASE}") for path in run.store.list(layout.step_folder(step)))
+
+
+SHORT_LEASE = """
+import sys
+from storage import s3_lease
+s3_lease.BEAT_SECONDS, s3_lease.STALE_SECONDS = 0.5, 4.0
+from stages.__main__ import main
+sys.exit(main(["warm-up", "--run", sys.argv[1]]))
+"""
+
+
+@pytest.mark.slow
+def test_a_stage_that_stood_still_past_its_lease_saves_nothing_and_ends_in_one_line(
+    object_server: ObjectServer, bucket: str, data: str, photographs: Path, tiny_config: Path, tmp_path: Path
+) -> None:
+    """SIGSTOP, another process takes over and saves, SIGCONT: what the other has saved stays."""
+    settings = ("schedule.epochs=8", "schedule.warmup_epochs=4", "placement.checkpoint_every_minutes=0.005")
+    url, undisturbed = f"s3://{bucket}/run", tmp_path / "undisturbed"
+    for place, source in ((url, data), (str(undisturbed), photographs)):
+        prepare(place, tiny_config, source, *settings)
+        run_stage(StageRequest(run=place, stage="index-images"))
+    run_stage(StageRequest(run=str(undisturbed), stage="warm-up"))
+    run = open_run(url)
+    found = standing(run, "warm-up")
+    state, lease = f"{found.folder}/{layout.PARTIAL}/state", f"{found.folder}/{layout.LEASE}"
+
+    def start() -> "subprocess.Popen[str]":
+        command = [sys.executable, "-P", "-c", SHORT_LEASE, url]
+        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+    first = start()
+    second = None
+    try:
+        wait_until(lambda: run.store.size(state) is not None, 120)
+        first.send_signal(signal.SIGSTOP)
+        saved = run.store.read(state)
+        second = start()
+        wait_until(lambda: f"process {second.pid} " in run.store.read(lease).decode(), 120)
+        wait_until(lambda: run.store.read(state) != saved, 120)
+        second.send_signal(signal.SIGSTOP)
+        saved = run.store.read(state)
+
+        first.send_signal(signal.SIGCONT)
+        words = first.communicate(timeout=120)[1].splitlines()
+        assert first.returncode == EXIT_PREEMPTED, words
+        assert [line for line in words if "step" not in line] == [
+            "warm-up: stopped; another process has taken the work over while this one stood still, and goes on with it"
+        ]
+        assert run.store.read(state) == saved, "an older state took the place of the other's"
+        assert f"process {second.pid} " in run.store.read(lease).decode(), "the other's lease was given back"
+        second.send_signal(signal.SIGCONT)
+        assert second.wait(120) == 0
+    finally:
+        for process in (first, second):
+            if process is not None:
+                process.kill()
+                process.communicate()
+    made, whole = standing(run, "warm-up").manifest, standing(open_run(str(undisturbed)), "warm-up").manifest
+    assert made is not None and whole is not None and made.content == whole.content

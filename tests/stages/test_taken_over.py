@@ -33,18 +33,37 @@ def test_it_saves_nothing(untrained: Path, monkeypatch: pytest.MonkeyPatch) -> N
     lease = LocalStore.lease
 
     @contextmanager
-    def taken_over(store: LocalStore, path: str, **options: Any) -> Iterator[None]:
+    def taken_over(store: LocalStore, path: str, **options: Any) -> Iterator[Callable[[], bool]]:
         lost: Callable[[], None] | None = options.pop("lost", None)
-        with lease(store, path, **options):
+        with lease(store, path, **options) as held:
             if lost is not None:
                 lost()
-            yield
+            yield held
 
     found = Standings(open_run(str(untrained))).input(TRAIN)
     state = untrained / str(found.folder) / layout.PARTIAL / "state"
     with monkeypatch.context() as patched:
         patched.setattr(LocalStore, "lease", taken_over)
-        with pytest.raises(PreemptedError, match="stopped; another process goes on with it"):
+        with pytest.raises(PreemptedError, match="another process has taken the work over"):
             run_stage(StageRequest(run=str(untrained), stage="train", cycle=0))
     assert not state.exists(), "an older state would have taken the place of the other's"
     assert run_all(untrained) == [TRAIN, "evaluate cycle 0"]
+
+
+def test_it_asks_before_it_saves_and_does_not_wait_to_be_told(
+    untrained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After SIGCONT the next save may be due before the thread that keeps the lease has looked at it."""
+    lease = LocalStore.lease
+
+    @contextmanager
+    def lost_unheard(store: LocalStore, path: str, **options: Any) -> Iterator[Callable[[], bool]]:
+        with lease(store, path, **options):
+            yield lambda: not path.endswith(layout.LEASE)
+
+    found = Standings(open_run(str(untrained))).input(TRAIN)
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalStore, "lease", lost_unheard)
+        with pytest.raises(PreemptedError, match=f"^{TRAIN}: stopped; another process has taken the work over"):
+            run_stage(StageRequest(run=str(untrained), stage="train", cycle=0))
+    assert open_run(str(untrained)).store.list(str(found.folder)) == []

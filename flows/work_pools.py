@@ -15,6 +15,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.exceptions import ObjectAlreadyExists
 
+from flows.abandoned import close_abandoned
 from schemas.errors import ConfigError, CyborgsError
 
 POOL = "cyborgs"
@@ -37,11 +38,18 @@ def main(arguments: list[str] | None = None) -> int:
     """Make the pool and its queues, or bring them up to date; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m flows.work_pools", description=__doc__)
     parser.add_argument("kind", choices=sorted(path.stem for path in TEMPLATES.glob("*.json")))
-    kind = parser.parse_args(arguments).kind
+    parser.add_argument(
+        "--for-worker", metavar="NAME", help="of Docker, about to start: close what it left behind when it was killed"
+    )
+    given = parser.parse_args(arguments)
+    kind, worker = given.kind, given.for_worker
     try:
         template = read_template(kind, os.environ)
         with get_client(sync_client=True) as client:
             set_up(client, kind, template, slots=_slots(os.environ.get("CYBORGS_GPU_SLOTS", "1")))
+            if worker is not None:
+                for name in close_abandoned(client, POOL, worker=worker):
+                    print(f"{name}: its container is gone; it gives its slot back", flush=True)
     except CyborgsError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -152,12 +152,29 @@ def test_a_lost_stage_is_given_up_and_started_again(stack: Stack) -> None:
     container = wait_for_save(stack, "lost")
     stack.compose("kill", "worker")
     stack.docker("kill", container)
+    wait_for(lambda: "train cycle 0: lost" in stack.log(flow), "the flow giving its stage up")
     stack.compose("up", "--detach", "worker")
     ended = stack.finish(flow)
     assert ended.state == "Completed", ended.log
     assert "train cycle 0: lost: no sign of life from its container for 0.4 min; starting it again" in ended.log
     given_up = stack.flow_runs("cyborgs-stage/train", like="train cycle 0 of lost")[-1]
     assert (given_up.state, given_up.message) == ("Crashed", "no sign of life from its container")
+
+
+def test_after_a_power_cut_the_same_command_goes_on(stack: Stack, undisturbed: Path) -> None:
+    """Flow, stage and worker die together; nothing is left that could tell Prefect, and the only slot is held."""
+    flow = stack.start_full("cut", *stack.SETTINGS, SAVE_OFTEN)
+    container = wait_for_save(stack, "cut")
+    stack.compose("kill", "worker")
+    (parent,) = containers(stack, "", "--filter", f"label=io.prefect.flow-run-id={flow}")
+    stack.docker("kill", parent, container)
+    assert stack.read(flow).state == "Running", "somebody knows: this test shows nothing"
+    stack.compose("up", "--detach", "worker")
+    ended = stack.finish(flow, seconds=60)
+    assert (ended.state, ended.message) == ("Crashed", "its container is gone")
+    resumed = stack.finish(stack.start("cyborgs/full", run="cut"))
+    assert resumed.state == "Completed", resumed.log
+    assert_same_results(undisturbed, stack.storage / "cut")
 
 
 def test_a_cancelled_flow_stops_its_container_which_saves(stack: Stack) -> None:

@@ -21,7 +21,7 @@ from schemas.errors import ConfigError, CyborgsError
 POOL = "cyborgs"
 TEMPLATES = Path(__file__).parent / "job_templates"
 DEFAULTS = {
-    "CYBORGS_IMAGE": "cyborgs:latest",
+    "CYBORGS_IMAGE": "cyborgs:0.1.0",
     "CYBORGS_IMAGE_PULL_POLICY": "IfNotPresent",
     "CYBORGS_NETWORK": "cyborgs",
     "CYBORGS_CACHE_VOLUME": "cyborgs-cache",

@@ -81,7 +81,7 @@ def _attempt(request: StageRequest, watch: Watch, attempt: int) -> _End:
             child = _submit(request, watch, key)
             end = _wait(client, child, watch)
             if end.how == "lost":
-                _close(client, child, watch)
+                _give_up(client, child, watch)
         # Ctrl-C, or SIGTERM under Prefect: the container is not left at work.
         except (KeyboardInterrupt, TerminationSignal) as reason:
             # A request that was cut off may have arrived all the same: the same key finds what it made.
@@ -203,23 +203,35 @@ def _cancel(client: SyncPrefectClient, child: UUID, watch: Watch) -> None:
     """Tell the stage's container to stop, and see that it does."""
     name = watch.step.name
     try:
-        client.set_flow_run_state(child, Cancelling(message="the flow that waits for it was stopped"))
-        watch.say(f"{name}: stopping its container")
-        deadline = time.monotonic() + _CANCEL_SECONDS
-        while time.monotonic() < deadline:
-            state = _state(client, child)
-            if state is not None and state.is_final():
-                watch.say(f"{name}: its flow run has ended as {state.name}; what was saved is kept")
-                return
-            time.sleep(_POLL_SECONDS)
-        watch.say(f"{name}: its container has not stopped yet; see `prefect flow-run inspect {child}`")
+        state = _stop(client, child, watch, why="the flow that waits for it was stopped")
     except (httpx.HTTPError, ObjectNotFound):
         watch.say(f"{name}: its container could not be told to stop: flow run {child}")
+    else:
+        if state is None:
+            watch.say(f"{name}: its container has not stopped yet; see `prefect flow-run inspect {child}`")
+        else:
+            watch.say(f"{name}: its flow run has ended as {state.name}; what was saved is kept")
 
 
-def _close(client: SyncPrefectClient, child: UUID, watch: Watch) -> None:
-    """A lost run would hold its slot of the queue for ever."""
+def _give_up(client: SyncPrefectClient, child: UUID, watch: Watch) -> None:
+    """End a lost run, which would hold its slot for ever; a container that only hangs is told to stop first."""
     try:
+        _stop(client, child, watch, why="no sign of life from its container")
         client.set_flow_run_state(child, Crashed(message="no sign of life from its container"), force=True)
-    except (httpx.HTTPError, ObjectNotFound):
+    except ObjectNotFound:
+        return
+    except httpx.HTTPError:
         watch.say(f"{watch.step.name}: flow run {child} may still hold its slot; `prefect flow-run delete {child}`")
+
+
+def _stop(client: SyncPrefectClient, child: UUID, watch: Watch, *, why: str) -> State | None:
+    """Have a flow run's worker stop its container; its final state, or None where nobody has in time."""
+    client.set_flow_run_state(child, Cancelling(message=why))
+    watch.say(f"{watch.step.name}: stopping its container")
+    deadline = time.monotonic() + _CANCEL_SECONDS
+    while time.monotonic() < deadline:
+        state = _state(client, child)
+        if state is not None and state.is_final():
+            return state
+        time.sleep(_POLL_SECONDS)
+    return None

@@ -81,3 +81,4 @@ export POSTGRES_IMAGE=${POSTGRES_IMAGE:-cyborgs-test-postgres:latest}
 step "tests"
 DOCKER=$DOCKER "$PYTHON" -m pytest -m containers --durations=0 --durations-min=1 "$@"
 step ""
+echo "== in all: $((SECONDS / 60)) min $((SECONDS % 60)) s"

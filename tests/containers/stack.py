@@ -57,6 +57,7 @@ class Stack:
         "numerics.threads=1",
     )
     """Two cycles on 18 small photographs; eight stages."""
+    SAVE_OFTEN = "placement.checkpoint_every_minutes=0.02"
 
     def __init__(self, photographs: Path, storage: Path, base: Path, *, uid: int) -> None:
         self.photographs, self.storage = photographs, storage
@@ -166,6 +167,17 @@ class Stack:
         """Artifacts whose keys begin so, the oldest first."""
         found = request("POST", "/artifacts/filter", {"limit": 200, "sort": "CREATED_DESC"})
         return [each for each in reversed(found) if str(each["key"]).startswith(prefix)]
+
+    def containers(self, name: str, *arguments: str) -> list[str]:
+        """Names of containers that begin so; without further arguments those that are there now."""
+        return self.docker("ps", "--filter", f"name=^{name}", "--format", "{{.Names}}", *arguments).split()
+
+    def wait_for_save(self, name: str) -> str:
+        """Until train cycle 0 of a run has saved a partial state; the name of its container."""
+        train = self.storage / name / "cycle-000" / "train"
+        wait_for(lambda: any(train.glob("*/partial/state")), f"a partial state of {name}")
+        (container,) = self.containers(f"train-cycle-0-of-{name}", "--filter", "status=running")
+        return container
 
     def manifests(self, name: str) -> list[dict[str, Any]]:
         """All manifests of a run."""

@@ -1,4 +1,4 @@
-"""Stages in containers of their own, and all that can befall a container, on a real engine."""
+"""Stages in containers of their own, on a real engine."""
 
 import itertools
 import json
@@ -12,31 +12,8 @@ import pytest
 
 from tests.containers.conftest import UID
 from tests.containers.stack import PROJECT, ROOT, Stack, request, run, wait_for
-from tests.pipeline import assert_same_results
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(900)]
-
-SAVE_OFTEN = "placement.checkpoint_every_minutes=0.02"
-
-
-def wait_for_save(stack: Stack, name: str) -> str:
-    """Until train cycle 0 has saved a partial state; the name of its container."""
-    train = stack.storage / name / "cycle-000" / "train"
-    wait_for(lambda: any(train.glob("*/partial/state")), f"a partial state of {name}")
-    (container,) = containers(stack, f"train-cycle-0-of-{name}", "--filter", "status=running")
-    return container
-
-
-def containers(stack: Stack, name: str, *arguments: str) -> list[str]:
-    return stack.docker("ps", "--filter", f"name=^{name}", "--format", "{{.Names}}", *arguments).split()
-
-
-def answers() -> bool:
-    """The API of a server that is coming up refuses connections at first."""
-    try:
-        return bool(request("GET", "/health"))
-    except OSError:
-        return False
 
 
 def contents(stack: Stack, name: str) -> dict[str, tuple[str, str]]:
@@ -108,98 +85,6 @@ def test_bad_input_is_one_line_in_the_state(stack: Stack, undisturbed: Path) -> 
     assert missing.state == "Failed"
     assert missing.message == "--data /data/nowhere: no such folder"
     assert not (stack.storage / "missing").exists()
-
-
-def test_a_killed_container_is_reported_and_the_run_goes_on(stack: Stack, undisturbed: Path) -> None:
-    flow = stack.start_full("killed", *stack.SETTINGS, SAVE_OFTEN, "placement.retries=0")
-    stack.docker("kill", wait_for_save(stack, "killed"))
-    ended = stack.finish(flow)
-    assert ended.state == "Failed"
-    assert re.search(r"train cycle 0: crashed: .*137", ended.message), ended.message
-    assert not any((stack.storage / "killed/cycle-000/train").glob("*/manifest.json"))
-    resumed = stack.finish(stack.start("cyborgs/full", run="killed"))
-    assert resumed.state == "Completed", resumed.log
-    (second, _) = stack.flow_runs("cyborgs-stage/train", like="train cycle 0 of killed")
-    assert "train cycle 0: going on from where it stopped" in stack.log(second.id)
-    assert_same_results(undisturbed, stack.storage / "killed")
-
-
-def test_killed_and_preempted_containers_are_started_again_by_policy(stack: Stack, undisturbed: Path) -> None:
-    """First killed, then stopped as a machine that is taken away stops it: it saves and goes on elsewhere."""
-    flow = stack.start_full("retried", *stack.SETTINGS, SAVE_OFTEN)
-    killed = wait_for_save(stack, "retried")
-    stack.docker("kill", killed)
-
-    def second() -> list[str]:
-        running = containers(stack, "train-cycle-0-of-retried", "--filter", "status=running")
-        return [name for name in running if name != killed]
-
-    wait_for(second, "the second container of train cycle 0")
-    stage = stack.flow_runs("cyborgs-stage/train", like="train cycle 0 of retried")[0].id
-    wait_for(lambda: "going on from where it stopped" in stack.log(stage), "the stage going on", seconds=60)
-    stack.docker("stop", "--time", "30", second()[0])
-    ended = stack.finish(flow)
-    assert ended.state == "Completed", ended.log
-    assert_same_results(undisturbed, stack.storage / "retried")
-    task_log = stack.log(flow)
-    assert re.search(r"train cycle 0: crashed: .*; starting it again", task_log), task_log
-
-
-def test_a_lost_stage_is_given_up_and_started_again(stack: Stack) -> None:
-    """Worker and container die together, nobody tells Prefect: its state stays Running, the heartbeat stands still."""
-    one_cycle = ["schedule.epochs=16", "schedule.bootstrap_every_epochs=0", "placement.lost_after_minutes=0.4"]
-    flow = stack.start_full("lost", *stack.SETTINGS, SAVE_OFTEN, *one_cycle)
-    container = wait_for_save(stack, "lost")
-    stack.compose("kill", "worker")
-    stack.docker("kill", container)
-    wait_for(lambda: "train cycle 0: lost" in stack.log(flow), "the flow giving its stage up")
-    stack.compose("up", "--detach", "worker")
-    ended = stack.finish(flow)
-    assert ended.state == "Completed", ended.log
-    assert "train cycle 0: lost: no sign of life from its container for 0.4 min; starting it again" in ended.log
-    given_up = stack.flow_runs("cyborgs-stage/train", like="train cycle 0 of lost")[-1]
-    assert (given_up.state, given_up.message) == ("Crashed", "no sign of life from its container")
-
-
-def test_after_a_power_cut_the_same_command_goes_on(stack: Stack, undisturbed: Path) -> None:
-    """Flow, stage and worker die together; nothing is left that could tell Prefect, and the only slot is held."""
-    flow = stack.start_full("cut", *stack.SETTINGS, SAVE_OFTEN)
-    container = wait_for_save(stack, "cut")
-    stack.compose("kill", "worker")
-    (parent,) = containers(stack, "", "--filter", f"label=io.prefect.flow-run-id={flow}")
-    stack.docker("kill", parent, container)
-    assert stack.read(flow).state == "Running", "somebody knows: this test shows nothing"
-    stack.compose("up", "--detach", "worker")
-    ended = stack.finish(flow, seconds=60)
-    assert (ended.state, ended.message) == ("Crashed", "its container is gone")
-    resumed = stack.finish(stack.start("cyborgs/full", run="cut"))
-    assert resumed.state == "Completed", resumed.log
-    assert_same_results(undisturbed, stack.storage / "cut")
-
-
-def test_a_cancelled_flow_stops_its_container_which_saves(stack: Stack) -> None:
-    flow = stack.start_full("cancelled", *stack.SETTINGS, SAVE_OFTEN, "schedule.epochs=400")
-    container = wait_for_save(stack, "cancelled")
-    stack.prefect("flow-run", "cancel", flow)
-    ended = stack.finish(flow, seconds=90)
-    assert ended.state == "Cancelled", ended.message
-    wait_for(lambda: not containers(stack, container, "--filter", "status=running"), "the end of the container")
-    stage = stack.flow_runs("cyborgs-stage/train", like="train cycle 0 of cancelled")[0]
-    assert stage.state == "Cancelled"
-    assert "train cycle 0: stopped; what was done is saved" in stack.log(stage.id)
-    assert "train cycle 0: its flow run has ended as Cancelled" in stack.log(flow)
-
-
-def test_the_server_may_be_away_for_half_a_minute(stack: Stack, undisturbed: Path) -> None:
-    flow = stack.start_full("outage", *stack.SETTINGS, SAVE_OFTEN)
-    wait_for_save(stack, "outage")
-    stack.compose("stop", "server")
-    time.sleep(30)
-    stack.compose("start", "server")
-    wait_for(answers, "the server", seconds=90)
-    ended = stack.finish(flow)
-    assert ended.state == "Completed", ended.log
-    assert_same_results(undisturbed, stack.storage / "outage")
 
 
 def test_two_runs_take_turns_on_one_gpu_slot(stack: Stack) -> None:

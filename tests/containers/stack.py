@@ -160,8 +160,12 @@ class Stack:
         return [each for each in found if like in each.name]
 
     def log(self, flow_run: str) -> str:
+        """All lines; the server gives at most 200 at a time."""
+        lines: list[str] = []
         query = {"logs": {"flow_run_id": {"any_": [flow_run]}}, "sort": "TIMESTAMP_ASC", "limit": 200}
-        return "\n".join(line["message"] for line in request("POST", "/logs/filter", query))
+        while page := request("POST", "/logs/filter", {**query, "offset": len(lines)}):
+            lines += [line["message"] for line in page]
+        return "\n".join(lines)
 
     def artifacts(self, prefix: str) -> list[dict[str, Any]]:
         """Artifacts whose keys begin so, the oldest first."""

@@ -148,7 +148,7 @@ class Disturbed:
         self.kills.append(kill)
         if self.chance.random() < 0.7 or found is None:
             try:
-                if target == "child":  # its parent ends by itself; after an evaluation, on which nothing rests, it goes on
+                if target == "child":  # its parent ends by itself, or goes on: nothing rests on an evaluation
                     await_(lambda: attempt.ended, seconds=_ATTEMPT_SECONDS, what="the end of what waited for it")
                 kill.orphan_seconds = await_(attempt.gone, seconds=_ORPHAN_SECONDS, what="the end of all its processes")
             except TimeoutError as error:

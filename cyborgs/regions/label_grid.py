@@ -40,10 +40,23 @@ def crop_labels(
     columns = sample_lines(start=crop.left, length=crop.width, size=size, extent=image_size[1], cells=labels.shape[1])
     if crop.flip:
         columns = columns[::-1]
-    pixels = labels[rows[:, None], columns[None, :]].astype(np.int64)  # (S, S)
-    cell = np.arange(size) // (size // grid)
-    cells = cell[:, None] * grid + cell[None, :]
-    counts = np.bincount((cells * LABELS + pixels).ravel(), minlength=grid * grid * LABELS)
+    row_cells, row_lines, heights = _runs(rows, grid)
+    column_cells, column_lines, widths = _runs(columns, grid)
+    # Pixels of one cell of the view and one cell of the map, which share a label, are counted at once.
+    counted = labels[row_lines[:, None], column_lines] + LABELS * (grid * row_cells[:, None] + column_cells)
+    pixels = np.multiply.outer(heights, widths)
+    counts = np.bincount(counted.ravel(), weights=pixels.ravel(), minlength=grid * grid * LABELS)
     winners = counts.reshape(grid * grid, LABELS).argmax(axis=1)
     grid_labels: NDArray[np.uint8] = winners.reshape(grid, grid).astype(np.uint8)
     return grid_labels
+
+
+def _runs(lines: NDArray[np.int64], grid: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Along one axis of the view, its pixels in runs that share a grid cell and a line of the map.
+
+    Returns:
+        The cell, the line and the number of pixels of each run.
+    """
+    cells = np.arange(len(lines)) * grid // len(lines)
+    starts = np.flatnonzero(np.diff(lines * grid + cells, prepend=-1))
+    return cells[starts], lines[starts], np.diff(starts, append=len(lines))

@@ -106,3 +106,30 @@ def _nearest(start: int, length: int, size: int, extent: int, cells: int, *, mir
     centres = (start + (np.arange(size) + 0.5) / size * length) / extent
     lines = np.floor(centres * cells + 1e-9).astype(np.int64)
     return lines[::-1] if mirrored else lines
+
+
+def _pixel_by_pixel(
+    labels: NDArray[np.uint8], *, image_size: tuple[int, int], crop: Crop, size: int, grid: int
+) -> NDArray[np.uint8]:
+    """All S x S pixels counted, each by itself."""
+    rows = sample_lines(start=crop.top, length=crop.height, size=size, extent=image_size[0], cells=labels.shape[0])
+    columns = sample_lines(start=crop.left, length=crop.width, size=size, extent=image_size[1], cells=labels.shape[1])
+    columns = columns[::-1] if crop.flip else columns
+    cell = np.arange(size) // (size // grid)
+    cells = cell[:, None] * grid + cell[None, :]
+    counts = np.bincount((cells * 256 + labels[rows[:, None], columns]).ravel(), minlength=grid * grid * 256)
+    return counts.reshape(grid, grid, 256).argmax(axis=2).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("size", "grid"), [(224, 7), (96, 6), (224, 1), (224, 224), (1, 1)])
+def test_counting_in_runs_is_counting_pixels(size: int, grid: int) -> None:
+    """At the sizes of real runs; maps on a feature grid and at image size, few labels so that ties are common."""
+    random = np.random.default_rng(size + grid)
+    for number in range(30):
+        image_size = int(random.integers(100, 641)), int(random.integers(100, 641))
+        shape = image_size if number % 4 == 0 else (-(-image_size[0] // 8), -(-image_size[1] // 8))
+        labels = random.integers(0, (2, 256)[number % 2], size=shape).astype(np.uint8)
+        crop = draw_crop(image_size, area=(0.08, 1.0), ratio=(0.75, 4 / 3), flip_probability=0.5, random=random)
+        found = crop_labels(labels, image_size=image_size, crop=crop, size=size, grid=grid)
+        expected = _pixel_by_pixel(labels, image_size=image_size, crop=crop, size=size, grid=grid)
+        assert np.array_equal(found, expected), (number, image_size, shape, crop)

@@ -40,10 +40,11 @@ def crop_labels(
     columns = sample_lines(start=crop.left, length=crop.width, size=size, extent=image_size[1], cells=labels.shape[1])
     if crop.flip:
         columns = columns[::-1]
-    row_cells, row_lines, heights = _runs(rows, grid)
-    column_cells, column_lines, widths = _runs(columns, grid)
-    # Pixels of one cell of the view and one cell of the map, which share a label, are counted at once.
-    counted = labels[row_lines[:, None], column_lines] + LABELS * (grid * row_cells[:, None] + column_cells)
+    row_cells, row_lines, heights = _counted(rows, grid)
+    column_cells, column_lines, widths = _counted(columns, grid)
+    # All pixels of a cell that fall on one cell of the map have one label: such a rectangle is counted at once.
+    cells = grid * row_cells[:, None] + column_cells
+    counted = cells * LABELS + labels.take(row_lines, axis=0).take(column_lines, axis=1)
     pixels = np.multiply.outer(heights, widths)
     counts = np.bincount(counted.ravel(), weights=pixels.ravel(), minlength=grid * grid * LABELS)
     winners = counts.reshape(grid * grid, LABELS).argmax(axis=1)
@@ -51,12 +52,13 @@ def crop_labels(
     return grid_labels
 
 
-def _runs(lines: NDArray[np.int64], grid: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Along one axis of the view, its pixels in runs that share a grid cell and a line of the map.
+def _counted(lines: NDArray[np.int64], grid: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Along one axis of the view, its pixels counted by the grid cell and the line of the map that they fall on.
 
     Returns:
-        The cell, the line and the number of pixels of each run.
+        The cell, the line and the number of pixels, where there are any.
     """
     cells = np.arange(len(lines)) * grid // len(lines)
-    starts = np.flatnonzero(np.diff(lines * grid + cells, prepend=-1))
-    return cells[starts], lines[starts], np.diff(starts, append=len(lines))
+    counts = np.bincount(lines * grid + cells)
+    places = np.flatnonzero(counts)
+    return places % grid, places // grid, counts[places]

@@ -122,7 +122,7 @@ def _pixel_by_pixel(
 
 
 @pytest.mark.parametrize(("size", "grid"), [(224, 7), (96, 6), (224, 1), (224, 224), (1, 1)])
-def test_counting_in_runs_is_counting_pixels(size: int, grid: int) -> None:
+def test_counting_in_rectangles_is_counting_pixels(size: int, grid: int) -> None:
     """At the sizes of real runs; maps on a feature grid and at image size, few labels so that ties are common."""
     random = np.random.default_rng(size + grid)
     for number in range(30):

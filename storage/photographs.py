@@ -168,11 +168,13 @@ def decode(data: bytes, limits: Limits | None = None) -> Image.Image:
         if limits is not None:
             check_size(image, limits)
         image.load()
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I"):
-            grey = np.asarray(upright).astype(np.int64) * 255 // 65535
-            upright = Image.fromarray(grey.clip(0, 255).astype(np.uint8))
-        return upright.convert("RGB")
+        ImageOps.exif_transpose(image, in_place=True)
+        if image.mode == "RGB":
+            return image  # with no copy, which costs a tenth of the decoding
+        if image.mode.startswith("I"):
+            grey = np.asarray(image).astype(np.int64) * 255 // 65535
+            return Image.fromarray(grey.clip(0, 255).astype(np.uint8)).convert("RGB")
+        return image.convert("RGB")
 
 
 @contextmanager

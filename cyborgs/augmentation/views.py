@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
+from cyborgs.augmentation.blur import blur
 from cyborgs.augmentation.crop import Crop, draw_crop
+from cyborgs.augmentation.hue import turn_hue
 from cyborgs.augmentation.pixels import to_tensor
 
 _LUMA = "L"
@@ -70,17 +72,11 @@ def draw_view(
 
 def cut(photograph: Image.Image, crop: Crop, size: int) -> Image.Image:
     """The crop, resized to `size` x `size` and mirrored where it says so."""
-    box = (crop.left, crop.top, crop.left + crop.width, crop.top + crop.height)
-    view = photograph.resize((size, size), Image.Resampling.BICUBIC, box=box)
+    part = photograph.crop((crop.left, crop.top, crop.left + crop.width, crop.top + crop.height))
+    # torchvision's, on bytes: several times as fast as Pillow's, and within a grey level of it.
+    pixels = F.resize(to_tensor(part), [size, size], InterpolationMode.BICUBIC, antialias=True)
+    view = Image.fromarray(pixels.permute(1, 2, 0).numpy())
     return view.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if crop.flip else view
-
-
-def blur(pixels: Tensor, kernel: int, sigma: float) -> Tensor:
-    """Gaussian blur of a (3, S, S) uint8 image, one axis after the other: k + k taps instead of k x k."""
-    blurred = F.gaussian_blur(pixels.float(), [kernel, 1], [sigma, sigma])
-    blurred = F.gaussian_blur(blurred, [1, kernel], [sigma, sigma])
-    rounded: Tensor = blurred.round().clamp(0, 255).to(torch.uint8)
-    return rounded
 
 
 def _jitter(view: Image.Image, augmentation: Augmentation, random: np.random.Generator) -> Image.Image:
@@ -98,5 +94,5 @@ def _jitter(view: Image.Image, augmentation: Augmentation, random: np.random.Gen
         elif step == 2:
             view = F.adjust_saturation(view, saturation)
         else:
-            view = F.adjust_hue(view, hue)
+            view = turn_hue(view, hue)
     return view

@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as F
 
+from cyborgs.augmentation.blur import blur
 from cyborgs.augmentation.crop import Crop
 from cyborgs.augmentation.pixels import normalise, to_tensor
-from cyborgs.augmentation.views import Augmentation, blur, cut, draw_view
+from cyborgs.augmentation.views import Augmentation, cut, draw_view
 from cyborgs.random_streams import stream
 
 BYOL = Augmentation(

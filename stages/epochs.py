@@ -10,7 +10,7 @@ from cyborgs.augmentation.dataset import Batch, StepSampler, ViewDataset, view_l
 from cyborgs.augmentation.order import steps_per_epoch
 from cyborgs.training.pretraining import Metrics, Pretraining
 from schemas.digests import digest_bytes
-from schemas.errors import DataError, RunError, UnreachableError
+from schemas.errors import DamagedArtifactError, DataError, RunError, UnreachableError
 from stages.checkpoint import REMEDY, backbone_of, finite_tensors
 from stages.context import Context
 from stages.device import loader_workers
@@ -175,7 +175,7 @@ def _readable(batches: Iterable[Batch]) -> Iterator[Batch]:
     """The batches; a loader process hands over its traceback as the message, of which the last line is for people."""
     try:
         yield from batches
-    except (DataError, UnreachableError) as error:
+    except (DamagedArtifactError, DataError, UnreachableError) as error:
         last = str(error).strip().splitlines()[-1]
         raise type(error)(last.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")) from error
 

@@ -1,5 +1,6 @@
 """The packed cache: the same maps as the store, in whichever process reads them."""
 
+import os
 import pickle
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
@@ -104,6 +105,28 @@ def test_a_copy_in_which_a_byte_has_changed_is_packed_again(store: Path, cache: 
         damaged[at] ^= 1
         (cache / "masks" / part).write_bytes(damaged)
         assert_equals_the_store(pack_masks(store, name="c"), mask_rows())
+
+
+def test_a_byte_that_changed_unseen_is_found_before_it_is_used(store: Path, cache: Path) -> None:
+    """As on a failing disk: size, time and place of the file are the same."""
+    wanted = mask_rows()
+    ends = np.cumsum([masks.labels.size for masks in wanted])
+    file = cache / "masks" / "c.labels"
+    for row in (0, 5, len(wanted) - 1):
+        pack_masks(store, name="c")
+        before = file.stat()
+        with file.open("r+b") as labels:
+            labels.seek(int(ends[row]) - 1)
+            changed = labels.read(1)[0] ^ 1
+            labels.seek(int(ends[row]) - 1)
+            labels.write(bytes([changed]))
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+        opened = pack_masks(store, name="c")
+        for other in {0, 5, len(wanted) - 1} - {row}:
+            np.testing.assert_array_equal(opened(other), wanted[other].labels)
+        with pytest.raises(DamagedArtifactError, match=f"row {row} are damaged; the same command"):
+            opened(row)
+        assert_equals_the_store(pack_masks(store, name="c"), wanted)
 
 
 def test_what_a_killed_process_left_is_written_over(store: Path, cache: Path) -> None:

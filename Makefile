@@ -11,8 +11,11 @@ CHAOS ?= --runs 2 --kills 6
 SLOW ?= slow
 # Most tests compute in one thread.
 JOBS ?= 2
+# Some figures with FIGURES="step k-means", else all of docs/performance.md; exit code 1 for a missed target with BENCH=--check.
+FIGURES ?=
+BENCH ?=
 
-.PHONY: demo test test-slow test-mutants test-chaos test-containers lint format clean
+.PHONY: demo test test-slow test-mutants test-chaos test-containers bench bench-quick lint format clean
 
 demo: $(VENV)/.runtime  ## the whole alternation on a few photographs, in minutes
 	$(BIN)/cyborgs run demo --run $(RUN)
@@ -32,6 +35,12 @@ test-chaos: $(VENV)/.dev  ## runs that are killed again and again, and end as if
 
 test-containers: $(VENV)/.dev  ## the image, compose and every failure of a container; gets an engine where there is none
 	PYTHON=$(BIN)/python tests/containers/run.sh
+
+bench: $(VENV)/.dev  ## how near to what the machine can do: a table, and benchmarks/latest.json; wants a quiet machine
+	$(BIN)/python -m benchmarks $(BENCH) $(FIGURES)
+
+bench-quick: $(VENV)/.dev  ## the same with small sizes, to see that it runs
+	$(BIN)/python -m benchmarks --quick $(BENCH) $(FIGURES)
 
 lint: $(VENV)/.dev  ## style and types
 	$(BIN)/ruff check .

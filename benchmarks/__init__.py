@@ -1,0 +1,1 @@
+"""How near the pipeline is to what the machine can do: `make bench` (docs/performance.md)."""

@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failed = []
     with ExitStack() as stack:
         work = given.work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cyborgs-benchmarks-")))
-        work = work.absolute()
+        work = work.absolute() / ("quick" if given.quick else "full")
         work.mkdir(parents=True, exist_ok=True)
         for name in given.figures or MODULES:
             found = _measure(name, quick=given.quick, work=work)

@@ -31,7 +31,7 @@ def measure(bench: Bench) -> list[Figure]:
     until it has saved, and is asked to stop. The labels stay in a mapped file, of which a few steps touch next to
     nothing.
     """
-    few, many = bench.pick(5_000, 1_000), bench.pick(25_000, 3_000)
+    few, many = bench.pick(5_000, 500), bench.pick(25_000, 2_000)
     urls = [_run(bench, count) for count in (few, many)]
     peaks: list[list[float]] = [[], []]
     for _ in range(bench.pick(3, 1)):
@@ -66,10 +66,10 @@ def _run(bench: Bench, count: int) -> str:
     url = make_run(
         bench.work / f"memory-{count}",
         "small",
-        ["optimization.batch_size=4", "augmentation.crop_size=30", "masks.iterations=1", "masks.clusters=[2,8]",
-         "masks.images_per_group=64", "masks.refresh_batch_norm=0", "masks.rows_per_shard=1024",
-         f"numerics.threads={bench.threads}", "placement.checkpoint_every_minutes=0.05",
-         "placement.loader_workers=0"],
+        ["optimization.batch_size=4", "augmentation.crop_size=32", "network.region_grid=4",
+         "masks.iterations=1", "masks.clusters=[2,8]", "masks.images_per_group=64", "masks.refresh_batch_norm=0",
+         "masks.rows_per_shard=1024", f"numerics.threads={bench.threads}",
+         "placement.checkpoint_every_minutes=0.05", "placement.loader_workers=0"],
         folder,
     )  # fmt: skip
     bootstrap(url, again=False)
@@ -77,7 +77,7 @@ def _run(bench: Bench, count: int) -> str:
 
 
 def _tiny(folder: Path, count: int) -> None:
-    """One picture under as many names as there are photographs of a data set that size, nested as deep."""
+    """One picture, under as many names."""
     random = np.random.default_rng(0)
     picture = Image.fromarray(random.integers(0, 256, (_SIDE, _SIDE, 3), dtype=np.uint8))
     folder.mkdir()

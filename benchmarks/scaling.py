@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.bootstrap import made
+from benchmarks.bootstrap import config_name, made
 from benchmarks.figure import Bench, Figure, cores
 from benchmarks.photographs import Photographs, take_photographs
 from benchmarks.runs import bootstrap, make_run, standing
@@ -84,9 +84,9 @@ def _bootstrapping(bench: Bench, photographs: Photographs) -> Figure:
     """The whole stage, from open run to commit. K is fixed, so that both processes have the same to do."""
     url = make_run(
         bench.work / "scaling-bootstrap",
-        "coco",
+        config_name(bench),
         ["numerics.world_size=2", "numerics.threads=1", "numerics.precision=auto", "optimization.batch_size=16",
-         "masks.rows_per_shard=16", "masks.clusters=129"],
+         "masks.refresh_batch_norm=0", "masks.rows_per_shard=16", f"masks.clusters={bench.pick(129, 17)}"],
         photographs.folder,
     )  # fmt: skip
     request = StageRequest(run=url, stage="bootstrap-masks", cycle=0, force=True)

@@ -1,9 +1,9 @@
 """`store`: bytes of a committed mask store, a photograph; and how many times less than int64 masks of full size."""
 
-from benchmarks.bootstrap import made, photographs_of, settings
+from benchmarks.bootstrap import bootstrapped_run, made, photographs_of
 from benchmarks.figure import Bench, Figure
 from benchmarks.photographs import take_photographs
-from benchmarks.runs import artifact, bootstrap, make_run
+from benchmarks.runs import artifact, bootstrap
 from storage import layout
 from storage.masks import read_rows
 
@@ -15,8 +15,7 @@ def measure(bench: Bench) -> list[Figure]:
     """ResNet-50 up to layer2.2, longer side 640, K ~ U{2..256}; the store that `bootstrap` left, where it ran."""
     photographs = take_photographs(bench.work, photographs_of(bench))
     precision = bench.precisions[-1]
-    url = make_run(bench.work / f"bootstrap-{precision}", "coco", settings(precision, bench.threads),
-                   photographs.folder)  # fmt: skip
+    url = bootstrapped_run(bench, photographs, precision)
     stored = sum(entry.bytes for entry in bootstrap(url, again=False).files)
     rows = [row for _, row in read_rows(artifact(url, "bootstrap-masks", 0).path(layout.MASKS))]
     full = sum(row.image_size[0] * row.image_size[1] * _INT64_BYTES for row in rows)

@@ -2,22 +2,21 @@
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from lightly.data import LightlyDataset
-from lightly.transforms.byol_transform import BYOLTransform
 from torch.utils.data import DataLoader
 
 from benchmarks.figure import Bench, Figure
 from benchmarks.photographs import take_photographs
 from benchmarks.runs import generated_masks, indexed, make_run
 from benchmarks.timing import Contender, Summary, in_turns, quotients
-from cyborgs.augmentation.dataset import Regions, StepSampler, ViewDataset, view_loader
+from cyborgs.augmentation.dataset import Batch, Regions, StepSampler, ViewDataset, view_loader
 from schemas.config import RunConfig
 from stages.build import build_augmentation
+from storage.mask_cache import PackedMasks
 from storage.run import open_run
 
 TARGET = 1.5
@@ -30,7 +29,8 @@ def measure(bench: Bench) -> list[Figure]:
     url = make_run(bench.work / "loader", "coco", ["numerics.world_size=1", f"optimization.batch_size={BATCH}"],
                    photographs.folder, weights=False)  # fmt: skip
     served: list[dict[str, int]] = [{}, {}]
-    ours, theirs = Ours(bench.work, url), Lightly(photographs.folder)
+    table, _ = indexed(url)
+    ours, theirs = Ours(url, generated_masks(bench.work, table)), Lightly(photographs.folder)
     rounds = bench.pick(9, 3)
     with one_core():
         seconds = in_turns(
@@ -65,7 +65,7 @@ def measure(bench: Bench) -> list[Figure]:
 class Ours:
     """The loader of the stage `train`."""
 
-    def __init__(self, work: Path, url: str) -> None:
+    def __init__(self, url: str, masks: PackedMasks) -> None:
         photographs, reader = indexed(url)
         self._config: RunConfig = open_run(url).config
         self._rows = len(photographs)
@@ -74,7 +74,7 @@ class Ours:
             build_augmentation(self._config),
             seed=self._config.seed,
             regions=Regions(
-                labels=generated_masks(work, [(row.height, row.width) for row in photographs]),
+                labels=masks,
                 grid=self._config.network.region_grid,
                 count=self._config.train.regions,
                 sampling=self._config.train.region_sampling,
@@ -82,20 +82,25 @@ class Ours:
         )
         self._epochs = itertools.count()
 
-    def epoch(self) -> dict[str, int]:
-        """All photographs once; what came out."""
-        steps = self._rows // BATCH
+    def batches(self) -> Iterable[Batch]:
+        """Of the next epoch, as the stage `train` gets them."""
+        size = self._config.optimization.batch_size
+        steps = self._rows // size
         first = next(self._epochs) * steps
         sampler = StepSampler(
             self._rows,
-            batch_size=BATCH,
+            batch_size=size,
             seed=self._config.seed,
             first_step=first,
             last_step=first + steps,
             pairs=lambda _epoch: 1,
         )
+        return view_loader(self._dataset, sampler, workers=0, pin_memory=False)
+
+    def epoch(self) -> dict[str, int]:
+        """All photographs once; what came out."""
         served = {"photographs": 0, "views": 0, "label grids": 0}
-        for batch in view_loader(self._dataset, sampler, workers=0, pin_memory=False):
+        for batch in self.batches():
             served["photographs"] += len(batch["row"])
             served["views"] += batch["views"].shape[0] * batch["views"].shape[1]
             served["label grids"] += batch["labels"].shape[0] * batch["labels"].shape[1]
@@ -106,6 +111,9 @@ class Lightly:
     """lightly's data set and BYOL transform at 224 px."""
 
     def __init__(self, folder: Path) -> None:
+        from lightly.data import LightlyDataset  # here, for `memory` has no use for it
+        from lightly.transforms.byol_transform import BYOLTransform
+
         dataset = LightlyDataset(str(folder), transform=BYOLTransform())
         self._loader = DataLoader(dataset, batch_size=BATCH, shuffle=True, drop_last=True)
 

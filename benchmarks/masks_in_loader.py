@@ -28,7 +28,7 @@ def measure(bench: Bench) -> list[Figure]:
     table, _ = indexed(url)
     sizes = [(row.height, row.width) for row in table]
     files = [photographs.folder / row.key for row in table]
-    masks = generated_masks(bench.work, sizes)
+    masks = generated_masks(bench.work, table)
     size, grid = config.augmentation.crop_size, config.network.region_grid
     crops: list[tuple[Crop, Crop]] = []
     epoch = itertools.count()

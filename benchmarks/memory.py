@@ -1,45 +1,43 @@
-"""`memory`: by how much the peak of a training process grows with the number of photographs."""
+"""`memory`: by how much the peak of a process that trains grows with the number of photographs.
+
+    python -m benchmarks.memory RUN STORE
+
+is such a process, and prints its peak in bytes.
+"""
 
 import os
 import shutil
-import signal
 import subprocess
-import time
+import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from benchmarks.bootstrap import made
 from benchmarks.figure import Bench, Figure
-from benchmarks.runs import bootstrap, make_run, standing
+from benchmarks.loader import Ours
+from benchmarks.runs import generated_store, make_run
 from benchmarks.timing import Summary
-from schemas.errors import EXIT_PREEMPTED
-from schemas.stages import StageRequest
-from storage import layout
-from storage.run import open_run
+from storage.mask_cache import pack_masks
 
 TARGET = 10.0
 _SIDE = 32
 _PER = 10_000
-_LOOK_SECONDS = 0.2
-_MOST_SECONDS = 300
+_ROOT = Path(__file__).resolve().parents[1]
 
 
 def measure(bench: Bench) -> list[Figure]:
-    """The stage `train` on few and on many photographs of 32 px: it reads the index, packs the masks, takes steps
-    until it has saved, and is asked to stop. The labels stay in a mapped file, of which a few steps touch next to
-    nothing.
+    """Few and many photographs of 32 px: a process reads the index, packs the masks and takes a batch, as `train` does
+    before its first step. The labels stay in a mapped file, of which a batch touches next to nothing. Without the
+    networks, whose size would hide what is held only while the index is read.
     """
-    few, many = bench.pick(5_000, 500), bench.pick(25_000, 2_000)
-    urls = [_run(bench, count) for count in (few, many)]
+    few, many = bench.pick(5_000, 500), bench.pick(15_000, 2_000)
+    made = [_prepare(bench, count) for count in (few, many)]
     peaks: list[list[float]] = [[], []]
     for _ in range(bench.pick(3, 1)):
-        for url, found in zip(urls, peaks, strict=True):
-            found.append(peak_of_training(url, cache=bench.work / "memory-cache"))
-    growth = Summary.of(
-        [(more - less) / 1e6 / (many - few) * _PER for less, more in zip(peaks[0], peaks[1], strict=True)]
-    )
+        for (url, store), found in zip(made, peaks, strict=True):
+            found.append(_peak_of_process(url, store, cache=bench.work / "memory-cache"))
+    growth = Summary.of([_PER * (more - less) / 1e6 / (many - few) for less, more in zip(*peaks, strict=True)])
     return [
         Figure(
             "memory",
@@ -47,33 +45,25 @@ def measure(bench: Bench) -> list[Figure]:
             TARGET,
             "lower",
             "MB per 10,000 photographs",
-            {"photographs": few, "and": many, "labels of the latter": made(urls[1])["points"]},
+            {"photographs": few, "and": many},
             (growth.low, growth.high),
             len(peaks[0]),
             {
                 f"peak MB with {few:,}": Summary.of(peaks[0]).median / 1e6,
                 f"peak MB with {many:,}": Summary.of(peaks[1]).median / 1e6,
             },
-            f"generated JPEGs of {_SIDE} px",
+            f"generated JPEGs of {_SIDE} px, generated labels",
         )
     ]
 
 
-def _run(bench: Bench, count: int) -> str:
+def _prepare(bench: Bench, count: int) -> tuple[str, Path]:
     folder = bench.work / f"tiny-{count}"
     if not folder.exists():
         _tiny(folder, count)
-    url = make_run(
-        bench.work / f"memory-{count}",
-        "small",
-        ["optimization.batch_size=4", "augmentation.crop_size=32", "network.region_grid=4",
-         "masks.iterations=1", "masks.clusters=[2,8]", "masks.images_per_group=64", "masks.refresh_batch_norm=0",
-         "masks.rows_per_shard=1024", f"numerics.threads={bench.threads}",
-         "placement.checkpoint_every_minutes=0.05", "placement.loader_workers=0"],
-        folder,
-    )  # fmt: skip
-    bootstrap(url, again=False)
-    return url
+    settings = ["optimization.batch_size=16", "numerics.threads=1"]
+    url = make_run(bench.work / f"memory-{count}", "small", settings, folder, weights=False)
+    return url, generated_store(bench.work, [(_SIDE, _SIDE)] * count)
 
 
 def _tiny(folder: Path, count: int) -> None:
@@ -87,27 +77,33 @@ def _tiny(folder: Path, count: int) -> None:
         shutil.copyfile(first, folder / f"photograph-{number:09d}.jpg")
 
 
-def peak_of_training(url: str, *, cache: Path) -> int:
-    """Largest resident size in bytes of the stage `train` of cycle 0, from its start until its first save.
-
-    Raises:
-        RuntimeError: it did not get that far.
-    """
-    run, folder = open_run(url), standing(url, "train", 0).folder
-    partial = f"{folder}/{layout.PARTIAL}"
-    run.store.delete(partial)
+def _peak_of_process(url: str, store: Path, *, cache: Path) -> int:
+    """Of a process that finds no packed masks."""
     shutil.rmtree(cache, ignore_errors=True)
-    request = StageRequest(run=url, stage="train", cycle=0)
-    child = subprocess.Popen(request.command(), env=os.environ | {"CYBORGS_CACHE": str(cache)})
-    deadline = time.monotonic() + _MOST_SECONDS
-    while not any(True for _ in run.store.list(partial)) and time.monotonic() < deadline:
-        time.sleep(_LOOK_SECONDS)
-        if child.poll() is not None:
-            raise RuntimeError(f"train of {url} ended with {child.returncode} before it saved")
-    child.send_signal(signal.SIGTERM)
-    _, status, usage = os.wait4(child.pid, 0)
-    code = os.waitstatus_to_exitcode(status)
-    child.returncode = code
-    if code != EXIT_PREEMPTED:
-        raise RuntimeError(f"train of {url} ended with {code}, not asked to stop")
-    return usage.ru_maxrss * 1024
+    command = [sys.executable, "-m", "benchmarks.memory", url, str(store)]
+    environment = os.environ | {"CYBORGS_CACHE": str(cache)}
+    done = subprocess.run(command, cwd=_ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return int(done.stdout)
+
+
+def main(url: str, store: Path) -> int:
+    """Largest resident size in bytes, from after all imports until the first batch is there."""
+    forget_peak()
+    ours = Ours(url, pack_masks(store, name="benchmark-memory"))
+    next(iter(ours.batches()))
+    return peak()
+
+
+def forget_peak() -> None:
+    """Let the peak of this process be what it holds now."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak() -> int:
+    """Largest resident size of this process in bytes, since `forget_peak`."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
+
+if __name__ == "__main__":
+    print(main(sys.argv[1], Path(sys.argv[2])))

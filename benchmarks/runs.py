@@ -1,5 +1,6 @@
 """Runs that benchmarks work on, made and moved on by the project's own functions."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from schemas.artifacts import Manifest
 from schemas.loading import load_config
 from schemas.plan import find_step
 from schemas.stages import StageName, StageRequest
+from stages.context import Context
 from stages.execute import run_stage
+from stages.interruption import stop_on_signals
 from storage.artifacts import Artifact, Standing, Standings, load_artifact
-from storage.index import Photograph, photograph_reader, read_photographs
+from storage.index import Photograph
 from storage.mask_cache import PackedMasks, pack_masks
 from storage.masks import MaskRow, create_mask_store, write_shard
 from storage.photographs import PhotographReader
@@ -21,6 +24,7 @@ from storage.run import open_run
 
 NO_WARM_UP = ("schedule.warmup_epochs=0", "schedule.bootstrap_every_epochs=0")
 """One cycle from start weights: masks of random weights are the most ragged, which costs the store most."""
+_PER_SHARD = 512
 
 
 def make_run(place: Path, config: str, settings: Sequence[str], photographs: Path, *, weights: bool = True) -> str:
@@ -54,21 +58,35 @@ def artifact(url: str, stage: StageName, cycle: int | None = None) -> Artifact:
 
 def indexed(url: str) -> tuple[list[Photograph], PhotographReader]:
     """The images table and what reads its pixels, as a stage gets them."""
-    photographs = read_photographs(artifact(url, "index-images"))
-    return photographs, photograph_reader(photographs, open_run(url).record.data)
+    run = open_run(url)
+    standings = Standings(run)
+    found = standings.of(find_step(run.config, "warm-up", None))
+    assert found.key is not None and found.folder is not None
+    with stop_on_signals() as stop:
+        return Context(run, found.step, found.key, found.folder, standings, stop).photographs()
 
 
-def generated_masks(work: Path, sizes: Sequence[tuple[int, int]], *, stride: int = 8) -> PackedMasks:
-    """A packed mask store for photographs of those heights and widths: blocks of 4 x 4 cells."""
+def generated_store(work: Path, sizes: Sequence[tuple[int, int]]) -> Path:
+    """A mask store for photographs of those heights and widths: blocks of 4 x 4 cells of 8 pixels."""
+    store = work / f"generated-{len(sizes)}.zarr"
+    if store.exists():
+        return store
     random = np.random.default_rng(0)
-    rows = [MaskRow(_blocks(random, -(-h // stride), -(-w // stride)), (h, w), 128) for h, w in sizes]
+    rows = [MaskRow(_blocks(random, -(-h // 8), -(-w // 8)), (h, w), 128) for h, w in sizes]
     grid = (max(row.labels.shape[0] for row in rows), max(row.labels.shape[1] for row in rows))
-    per_shard = 512
-    store = work / "generated-masks.zarr"
-    create_mask_store(store, rows=len(rows), grid=grid, rows_per_shard=per_shard, attributes={})
-    for first in range(0, len(rows), per_shard):
-        write_shard(store, first, rows[first : first + per_shard])
-    return pack_masks(store, name=f"benchmark-{len(rows)}")
+    aside = store.with_name(f"partial-{store.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    create_mask_store(aside, rows=len(rows), grid=grid, rows_per_shard=_PER_SHARD, attributes={})
+    for first in range(0, len(rows), _PER_SHARD):
+        write_shard(aside, first, rows[first : first + _PER_SHARD])
+    aside.rename(store)
+    return store
+
+
+def generated_masks(work: Path, photographs: Sequence[Photograph]) -> PackedMasks:
+    """A packed copy of generated masks for those photographs."""
+    sizes = [(row.height, row.width) for row in photographs]
+    return pack_masks(generated_store(work, sizes), name=f"benchmark-{len(sizes)}")
 
 
 def _blocks(random: np.random.Generator, height: int, width: int) -> NDArray[np.uint8]:

@@ -18,6 +18,9 @@ from schemas.errors import ConfigError, CyborgsError, PreemptedError, StageCrash
 from schemas.plan import step_name
 from schemas.stages import STAGE_NAMES, StageName, StageRequest
 
+_GRACE_SECONDS = 25.0
+"""Prefect kills this process after 30 s, and a stage that hangs would outlive it and keep its container."""
+
 
 def _stage() -> StageName:
     if deployment.name not in STAGE_NAMES:
@@ -45,7 +48,7 @@ def cyborgs_stage(run: str, cycle: Annotated[int, Field(ge=0)] | None = None, fo
         try:
             request = StageRequest(run=locate_run(run), stage=_stage(), cycle=cycle, force=force)
             watch = watch_on_page(request)
-            process.launch(request, watch)
+            process.launch(request, watch, grace=_GRACE_SECONDS)
             watch.finish()
         except PreemptedError as error:
             if error.__cause__ is not None:

@@ -34,6 +34,8 @@ _QUIET_SECONDS = 2.5 * BEAT_SECONDS
 _PAUSE_SECONDS = 5.0
 _CANCEL_SECONDS = 25.0
 """Prefect gives this process 30 s itself."""
+_GIVE_UP_SECONDS = 45.0
+"""In which a stage that hangs is killed, 25 s after it was asked to stop."""
 _UNCLAIMED_SECONDS = 60.0
 _STARTING_SECONDS = 3600.0
 """How long a container may take to start: pulling an image, waiting for a machine."""
@@ -203,7 +205,7 @@ def _cancel(client: SyncPrefectClient, child: UUID, watch: Watch) -> None:
     """Tell the stage's container to stop, and see that it does."""
     name = watch.step.name
     try:
-        state = _stop(client, child, watch, why="the flow that waits for it was stopped")
+        state = _stop(client, child, watch, why="the flow that waits for it was stopped", seconds=_CANCEL_SECONDS)
     except (httpx.HTTPError, ObjectNotFound):
         watch.say(f"{name}: its container could not be told to stop: flow run {child}")
     else:
@@ -216,7 +218,7 @@ def _cancel(client: SyncPrefectClient, child: UUID, watch: Watch) -> None:
 def _give_up(client: SyncPrefectClient, child: UUID, watch: Watch) -> None:
     """End a lost run, which would hold its slot for ever; a container that only hangs is told to stop first."""
     try:
-        _stop(client, child, watch, why="no sign of life from its container")
+        _stop(client, child, watch, why="no sign of life from its container", seconds=_GIVE_UP_SECONDS)
         client.set_flow_run_state(child, Crashed(message="no sign of life from its container"), force=True)
     except ObjectNotFound:
         return
@@ -224,11 +226,11 @@ def _give_up(client: SyncPrefectClient, child: UUID, watch: Watch) -> None:
         watch.say(f"{watch.step.name}: flow run {child} may still hold its slot; `prefect flow-run delete {child}`")
 
 
-def _stop(client: SyncPrefectClient, child: UUID, watch: Watch, *, why: str) -> State | None:
+def _stop(client: SyncPrefectClient, child: UUID, watch: Watch, *, why: str, seconds: float) -> State | None:
     """Have a flow run's worker stop its container; its final state, or None where nobody has in time."""
     client.set_flow_run_state(child, Cancelling(message=why))
     watch.say(f"{watch.step.name}: stopping its container")
-    deadline = time.monotonic() + _CANCEL_SECONDS
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         state = _state(client, child)
         if state is not None and state.is_final():

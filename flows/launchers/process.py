@@ -24,8 +24,11 @@ GRACE_SECONDS = 120.0
 _LOOK_SECONDS = 2.0
 
 
-def launch(request: StageRequest, watch: Watch) -> None:
+def launch(request: StageRequest, watch: Watch, *, grace: float = GRACE_SECONDS) -> None:
     """Run a stage and wait; when this process is asked to stop, let the stage save and end first.
+
+    Args:
+        grace: seconds for that; a stage that has not ended then is killed.
 
     Raises:
         PreemptedError: the stage stopped on request.
@@ -47,7 +50,7 @@ def launch(request: StageRequest, watch: Watch) -> None:
         code = _wait(child, watch)
     # Ctrl-C arrives as KeyboardInterrupt, SIGTERM under Prefect as an exception of its own.
     except BaseException as reason:
-        saved = stop(child) in (0, EXIT_PREEMPTED)
+        saved = stop(child, grace) in (0, EXIT_PREEMPTED)
         raise PreemptedError(f"{name}: stopped" + ("" if saved else " before it could save")) from reason
     finally:
         lines.drain()
@@ -76,9 +79,9 @@ def _wait(child: "subprocess.Popen[str]", watch: Watch) -> int:
             watch.look()
 
 
-def stop(child: "subprocess.Popen[str]") -> int:
+def stop(child: "subprocess.Popen[str]", grace: float) -> int:
     """TERM for the stage, then KILL for its whole group when the grace is over or somebody insists."""
-    deadline = time.monotonic() + GRACE_SECONDS
+    deadline = time.monotonic() + grace
     if child.poll() is None:
         child.send_signal(signal.SIGTERM)
     while child.poll() is None and time.monotonic() < deadline:

@@ -79,7 +79,11 @@ def run_epochs(
         record = _Record(context, context.log, pretraining, progress, last, kept) if context.log is not None else None
         for batch in _readable(loader):
             epoch = pretraining.step // per_epoch
-            on_device = {name: value.to(context.device, non_blocking=True) for name, value in batch.items()}
+            # Rows name random streams, which are drawn from on the processor.
+            on_device = {
+                name: value if name == "row" else value.to(context.device, non_blocking=True)
+                for name, value in batch.items()
+            }
             try:
                 taken = train_step(on_device, epoch)
             except FloatingPointError as error:

@@ -18,7 +18,8 @@ def to_tensor(image: Image.Image) -> Tensor:
 
 def normalise(images: Tensor) -> Tensor:
     """(B, 3, H, W) uint8 -> float32 by ImageNet's mean and standard deviation, channels last in memory."""
-    mean = torch.tensor(MEAN, device=images.device).view(1, 3, 1, 1)
-    std = torch.tensor(STD, device=images.device).view(1, 3, 1, 1)
-    scaled = (images.float() / 255 - mean) / std
+    scaled = images.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
+    # Plain numbers, channel by channel: nothing is sent to the device for them, which would wait for it.
+    for channel, mean, std in zip(scaled.unbind(1), MEAN, STD, strict=True):
+        channel.sub_(255 * mean).div_(255 * std)
     return scaled.contiguous(memory_format=torch.channels_last)

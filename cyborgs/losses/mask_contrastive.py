@@ -104,29 +104,40 @@ def _direction(
     first_image: int,
 ) -> MaskLoss:
     batch, count = regions.shape
-    anchors = F.normalize(at_least_float32(predictions), dim=-1).flatten(0, 1)  # (M, D)
+    # Divided by the temperature here, where there are D numbers for an anchor and not one for each of its negatives.
+    anchors = F.normalize(at_least_float32(predictions), dim=-1).flatten(0, 1) / temperature  # (M, D)
     ids = regions.flatten().unsqueeze(1)  # (M, 1)
     image = torch.arange(first_image, first_image + batch, device=regions.device)
     image = image.repeat_interleave(count).unsqueeze(1)
 
     positive = (image == other.images) & (ids == other.regions)  # (M, M')
     itself = (image == own.images) & (ids == own.regions)  # (M, M')
-    logits_other = anchors @ other.vectors.T / temperature
-    logits_own = (anchors @ own.vectors.T / temperature).masked_fill(itself, -torch.inf)
+    logits_other = anchors @ other.vectors.T
+    logits_own = (anchors @ own.vectors.T).masked_fill_(itself, -torch.inf)
     log_total = torch.logsumexp(torch.cat([logits_other, logits_own], dim=1), dim=1)  # (M,)
 
-    positives = positive.sum(dim=1)
-    log_positive = torch.where(positive, logits_other, 0.0).sum(dim=1) / positives.clamp(min=1)
+    members = positive.to(anchors.dtype)
+    positives = members.sum(dim=1)
+    # The mean logit of the positives is the logit of their mean: no gradient of (M, M') for it.
+    log_positive = (anchors * (members @ other.vectors)).sum(dim=1) / positives.clamp(min=1)
     repeats = (regions.unsqueeze(2) == regions.unsqueeze(1)).sum(dim=2).flatten()
-    weights = (positives > 0).float() / repeats
+    weights = (positives > 0).to(anchors.dtype) / repeats
     loss = (weights * (log_total - log_positive)).sum() / (batch * count)
 
     with torch.no_grad():
-        same_id = (ids == other.regions).sum() - positives.sum() + (ids == own.regions).sum() - itself.sum()
-        negatives = 2 * positive.numel() - positives.sum() - itself.sum()
+        found, left_out = positives.sum(), itself.to(anchors.dtype).sum()
+        same_id = _equal_pairs(regions, other.regions) + _equal_pairs(regions, own.regions) - found - left_out
+        negatives = 2 * positive.numel() - found - left_out
         return MaskLoss(
             loss,
-            positives.float().mean(),
+            positives.mean(),
             (positives == 0).float().mean(),
             same_id / negatives.clamp(min=1),
         )
+
+
+def _equal_pairs(first: Tensor, second: Tensor) -> Tensor:
+    """How many pairs of one number from each of two tensors of integers are equal."""
+    ordered = second.flatten().sort().values
+    after = torch.searchsorted(ordered, first.flatten(), right=True)
+    return (after - torch.searchsorted(ordered, first.flatten())).sum()

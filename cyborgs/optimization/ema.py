@@ -10,5 +10,6 @@ def update_average(target: nn.Module, online: nn.Module, momentum: float) -> Non
     averages: list[Tensor] = list(target.parameters())
     weights: list[Tensor] = list(online.parameters())
     torch._foreach_lerp_(averages, weights, 1 - momentum)
-    for average, buffer in zip(target.buffers(), online.buffers(), strict=True):
-        average.copy_(buffer)
+    buffers = list(target.buffers()), list(online.buffers())
+    if buffers[0]:
+        torch._foreach_copy_(*buffers)

@@ -41,23 +41,35 @@ class LARS(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._update(parameter, group)
+            weights = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if not weights:
+                continue
+            if weights[0].device.type == "cpu":
+                # One by one: what an operation leaves in the cache, the next one finds there.
+                for weight in weights:
+                    self._update([weight], group)
+            else:
+                self._update(weights, group)
         return loss
 
-    def _update(self, weight: Tensor, group: dict[str, Any]) -> None:
-        assert weight.grad is not None
-        update = weight.grad
+    def _update(self, weights: list[Tensor], group: dict[str, Any]) -> None:
+        buffers = [self._momentum(weight) for weight in weights]
+        updates = [weight.grad for weight in weights if weight.grad is not None]
+        torch._foreach_mul_(buffers, group["momentum"])
         if group["adapt"]:
-            update = update.add(weight, alpha=group["weight_decay"])
-            weight_norm, update_norm = weight.norm(), update.norm()
-            usable = (weight_norm > 0) & (update_norm > 0)
-            ratio = group["trust_coefficient"] * weight_norm / update_norm
-            update = update * torch.where(usable, ratio, 1.0)
+            updates = list(torch._foreach_add(updates, weights, alpha=group["weight_decay"]))
+            weight_norms = torch.stack(torch._foreach_norm(weights))
+            update_norms = torch.stack(torch._foreach_norm(updates))
+            usable = (weight_norms > 0) & (update_norms > 0)
+            ratios = torch.where(usable, group["trust_coefficient"] * weight_norms / update_norms, 1.0)
+            torch._foreach_addcmul_(buffers, updates, list(ratios.unbind()))
+        else:
+            torch._foreach_add_(buffers, updates)
+        torch._foreach_add_(weights, buffers, alpha=-group["lr"])
+
+    def _momentum(self, weight: Tensor) -> Tensor:
         state = self.state[weight]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(weight)
-        buffer = state["momentum_buffer"]
-        buffer.mul_(group["momentum"]).add_(update)
-        weight.sub_(buffer, alpha=group["lr"])
+        buffer: Tensor = state["momentum_buffer"]
+        return buffer

@@ -57,10 +57,10 @@ class Pretraining:
         """vMF loss alone, with weight 1: only the layers up to the clustered one run.
 
         Args:
-            batch: row (B,), views (B, V, 3, S, S) uint8, boxes (B, V, 5).
+            batch: row (B,) on the processor; on the network's device views (B, V, 3, S, S) uint8, boxes (B, V, 5).
         """
         metrics = self._begin()
-        metrics |= self._vmf_update(batch, views=(0, 1), weight=1.0)
+        metrics |= self._vmf_update(self._with_images(batch), views=(0, 1), weight=1.0)
         self.step += 1
         return metrics
 
@@ -71,7 +71,7 @@ class Pretraining:
             batch: as for warm-up, and labels (B, 2, G, G), regions (B, 2, R). With a separate vMF update, views
                 2 and 3 are that update's.
         """
-        metrics = self._begin()
+        metrics, batch = self._begin(), self._with_images(batch)
         joint = with_vmf and contrast.vmf_update == "joint"
         metrics |= self._mask_update(batch, contrast, joint=joint)
         if with_vmf and not joint:
@@ -256,6 +256,12 @@ class Pretraining:
         with self._precision():
             return apply_to_regions(encoder.projector, pooled)
 
+    def _with_images(self, batch: Features) -> Features:
+        """The batch and its normalised images (V, B, 3, S, S), which online and target network both see."""
+        views = batch["views"].transpose(0, 1)
+        images = normalise(views.flatten(0, 1)).to(next(self.network.parameters()).dtype)
+        return batch | {"images": torch.unflatten(images, 0, views.shape[:2])}
+
     def _encode(
         self,
         encoder: RegionEncoder,
@@ -265,14 +271,12 @@ class Pretraining:
         layers: Sequence[str],
     ) -> Views:
         """Feature maps of two views of some images; none of a view that is not asked for."""
-        weights = next(encoder.parameters()).dtype
 
         def encode(view: int | None) -> Features:
             if view is None:
                 return {}
-            images = normalise(batch["views"][part, view]).to(weights)
             with self._precision():
-                features: Features = encoder.backbone(images, layers)
+                features: Features = encoder.backbone(batch["images"][view, part], layers)
             return features
 
         return encode(views[0]), encode(views[1])

@@ -6,7 +6,9 @@ Axes: B images of this process, H x W the clustered layer's grid, N = H x W, D d
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cyborgs.clustering.spherical_kmeans import spherical_kmeans
@@ -52,7 +54,8 @@ def cluster_step(
         online, target: each view's unit features (B, H, W, D) from the online and the target network. Branches
             "symmetric" read only target, "paper" only online[0] and target[1].
         boxes: (B, 2, 5) of the two views.
-        rows: (B,) rows of the index, which name the points that prototypes are fitted on.
+        rows: (B,) rows of the index, which name the points that prototypes are fitted on; on the processor, where the
+            points are drawn.
         parts: micro-batches that the loss of this process' images is taken in.
     """
     paper = settings.branches == "paper"
@@ -67,7 +70,7 @@ def cluster_step(
         matches_1 = geometric_matches(boxes[:, 0], boxes[:, 1], height, width)
         matches_2 = geometric_matches(boxes[:, 1], boxes[:, 0], height, width)
     else:
-        matches_1 = matches_2 = index_matches(len(rows), height, width, device=rows.device)
+        matches_1 = matches_2 = index_matches(len(rows), height, width, device=boxes.device)
     matched = world.sum(torch.stack([(matches >= 0).sum() for matches in (matches_1, matches_2)])).clamp(min=1)
     shares = matched.double() / (world.size * parts)
     return StepClusters(
@@ -122,12 +125,10 @@ def _cluster(
     """
     batch, cells = features.shape[:2]
     share = min(cells, -(-settings.points_per_cluster * count // (batch * world.size)))
-    points = []
-    for image, row in enumerate(rows.tolist()):
-        chosen = stream("vmf points", seed, step, view, row).permutation(cells)[:share]
-        points.append(features[image, torch.from_numpy(chosen).to(features.device)])
+    chosen = [stream("vmf points", seed, step, view, row).permutation(cells)[:share] for row in rows.tolist()]
+    places = np.concatenate([image * cells + own for image, own in enumerate(chosen)])
     prototypes = spherical_kmeans(
-        world.gather(torch.cat(points)),
+        world.gather(features.flatten(0, 1)[_sent(places, features.device)]),
         count,
         random=stream("vmf start", seed, step, view),
         iterations=settings.iterations,
@@ -138,7 +139,15 @@ def _cluster(
 
 def _usage_entropy(clustering: Clustering, world: World) -> Tensor:
     clusters = len(clustering.prototypes)
-    counts = world.sum(torch.bincount(clustering.assignments.flatten(), minlength=clusters)).double()
+    # Not bincount, which waits for a GPU to learn the largest number.
+    every = torch.arange(clusters, device=clustering.assignments.device)
+    counts = world.sum((clustering.assignments.flatten() == every.unsqueeze(1)).sum(dim=1)).double()
     shares = counts / counts.sum()
     entropy: Tensor = torch.special.entr(shares).sum()
     return entropy / math.log(max(clusters, 2))
+
+
+def _sent(numbers: NDArray[np.int64], device: torch.device) -> Tensor:
+    """Integers on the device, which nobody waits for."""
+    here = torch.from_numpy(numbers)
+    return here.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else here.to(device)

@@ -161,7 +161,7 @@ MUTANTS = [
         "two = _direction(predictions_2, regions_2, targets_1, targets_2, temperature, first_image)",
         LOSSES,
     ),
-    Mutant("self not masked", _MASK, ".masked_fill(itself, -torch.inf)", "", LOSSES),
+    Mutant("self not masked", _MASK, ".masked_fill_(itself, -torch.inf)", "", LOSSES),
     Mutant(
         "same image's other regions masked too",
         _MASK,
@@ -170,12 +170,18 @@ MUTANTS = [
         LOSSES,
     ),
     Mutant("several positives not shared", _MASK, ".sum(dim=1) / positives.clamp(min=1)", ".sum(dim=1)", LOSSES),
-    Mutant("orphans counted", _MASK, "weights = (positives > 0).float() / repeats", "weights = 1.0 / repeats", LOSSES),
+    Mutant(
+        "orphans counted",
+        _MASK,
+        "weights = (positives > 0).to(anchors.dtype) / repeats",
+        "weights = 1.0 / repeats",
+        LOSSES,
+    ),
     Mutant(
         "temperature applied twice",
         _MASK,
+        "logits_other = anchors @ other.vectors.T",
         "logits_other = anchors @ other.vectors.T / temperature",
-        "logits_other = anchors @ other.vectors.T / temperature / temperature",
         LOSSES,
     ),
     Mutant(
@@ -193,7 +199,13 @@ MUTANTS = [
         "        self.network.train()\n        self.network.target.eval()\n",
         _STEP_TESTS,
     ),
-    Mutant("EMA without buffers", _EMA, "average.copy_(buffer)", "average.copy_(average)", "cyborgs/optimization"),
+    Mutant(
+        "EMA without buffers",
+        _EMA,
+        "list(target.buffers()), list(online.buffers())",
+        "list(target.buffers()), list(target.buffers())",
+        "cyborgs/optimization",
+    ),
     Mutant(
         "EMA schedule reversed",
         _SCHEDULES,

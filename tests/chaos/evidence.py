@@ -56,8 +56,10 @@ class Progress:
 
 
 def progress(run: Run, found: Standing) -> Progress | None:
-    """Of a training that was killed; None of other stages."""
+    """Of a training that was killed; None of other stages, and of one that came to its end all the same."""
     if found.step.stage not in ("warm-up", "train") or found.key is None:
+        return None
+    if Standings(run).of(found.step).state == "done":  # its orphan finished it, and threw its saves away
         return None
     first = found.step.first_epoch * STEPS_PER_EPOCH
     state = run.store.root / found.folder / layout.PARTIAL / "state"  # type: ignore[attr-defined]

@@ -76,11 +76,12 @@ def _measure(name: str, *, quick: bool, work: Path) -> list[Figure] | None:
     """A benchmark in a process of its own; None where it fails, of which the end of its output tells."""
     out, words = work / f"{name}.json", work / f"{name}.log"
     command = [sys.executable, "-m", "benchmarks.one", MODULES[name], "quick" if quick else "full", str(work), str(out)]
+    environment = os.environ | {"PYTHONPATH": str(_ROOT)}  # this package is not installed
     print(f"{name} ...", end=" ", file=sys.stderr, flush=True)
     started = time.monotonic()
     with words.open("wb") as stream:
         done = subprocess.run(
-            command, cwd=_ROOT, env=os.environ, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, check=False
+            command, cwd=_ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, check=False
         )
     print(f"{time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
     if done.returncode:

@@ -5,10 +5,7 @@ _MASK, _VMF, _STEP = "cyborgs/losses/mask_contrastive.py", "cyborgs/losses/vmf.p
 _LABELS = "cyborgs/regions/label_grid.py"
 
 _REPEATS = "repeats = (regions.unsqueeze(2) == regions.unsqueeze(1)).sum(dim={}).flatten()"
-_LOGGED = (
-    "return MaskLoss(loss, positives.float().mean(), (positives == 0).float().mean(), "
-    "same_id / negatives.clamp(min={}))"
-)
+_LOGGED = "return MaskLoss(loss, positives.mean(), (positives == 0).float().mean(), same_id / negatives.clamp(min={}))"
 _SQUARES = "return (prototypes[clusters] - features).square().sum(dim={})"
 _FEWEST = "clustering.min_points_per_centroid = {}"
 _GRID = "height, width = clustered[{}].shape[1:3]"

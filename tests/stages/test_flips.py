@@ -78,7 +78,9 @@ def test_a_flip_in_a_finished_run_is_found(tmp_path: Path, undisturbed: Path, se
         elif name == layout.REPORT or trial % 2:
             findings = [finding for finding in verify_run(open_run(str(url))) if finding.damage or finding.harmless]
             assert [f.folder for f in findings if name.startswith(f.folder)], told
-            assert any(file.name in line or name in line for f in findings for line in (*f.damage, f.folder)), told
+            assert any(
+                file.name in line or name in line for f in findings for line in (*f.damage, *f.harmless, f.folder)
+            ), told
         else:
             _assert_found_by_its_reader(url, file, told)
         restore(undisturbed, url)

@@ -1,5 +1,6 @@
 """A pretraining state as files: the backbone as people take it home, and all the rest beside it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor
@@ -9,7 +10,6 @@ from schemas.errors import DamagedArtifactError, RunError
 from storage import layout
 from storage.artifacts import Artifact
 from storage.checkpoints import content_digest, decode_tensors, encode_tensors
-from storage.store import Store
 
 REMEDY = "Try a lower optimization.learning_rate, or numerics.precision=float32"
 """Where numbers grew beyond all bounds."""
@@ -36,13 +36,13 @@ def finite_tensors(pretraining: Pretraining) -> dict[str, Tensor]:
     return tensors
 
 
-def write_checkpoint(store: Store, folder: str, pretraining: Pretraining) -> str:
-    """Write model.safetensors and training_state.safetensors; returns their content digest."""
+def write_checkpoint(pretraining: Pretraining, write: Callable[[str, bytes], None]) -> str:
+    """Hand model.safetensors and training_state.safetensors to `write`; returns their content digest."""
     tensors = finite_tensors(pretraining)
     rest = {name: tensor for name, tensor in tensors.items() if not name.startswith(_BACKBONE)}
     position = {"step": pretraining.step}
-    store.write(f"{folder}/{layout.MODEL}", encode_tensors(backbone_of(tensors), position))
-    store.write(f"{folder}/{layout.TRAINING_STATE}", encode_tensors(rest, position))
+    write(layout.MODEL, encode_tensors(backbone_of(tensors), position))
+    write(layout.TRAINING_STATE, encode_tensors(rest, position))
     return content_digest(tensors, position)
 
 

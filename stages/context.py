@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from schemas.artifacts import Manifest
 from schemas.config import RunConfig
-from schemas.digests import seal, unseal
+from schemas.digests import digest_bytes, seal, unseal
 from schemas.errors import DataError
 from schemas.plan import Step
 from stages.heart import Heart
@@ -53,6 +53,8 @@ class Context:
     """None where another process leads, and for `heart`."""
     heart: Heart | None = None
     warnings: list[str] = field(default_factory=list)
+    written: dict[str, str] = field(default_factory=dict)
+    """Name of a file of the artifact -> digest of what was written there, which the commit has to find."""
     used_device: str = "cpu"
     """For the manifest."""
 
@@ -85,6 +87,12 @@ class Context:
         """Local folder in which a folder of the artifact is made, or goes on being made."""
         return self.run.store.folder(f"{self.folder}/{name}")
 
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file of the artifact; never over that of a process that took the work over."""
+        self._check_work()
+        self.run.store.write(f"{self.folder}/{name}", data)
+        self.written[name] = digest_bytes(data)
+
     def partial(self, name: str) -> str:
         """Path of a file of partial work, below the run."""
         return f"{self.folder}/{layout.PARTIAL}/{name}"
@@ -103,9 +111,12 @@ class Context:
 
     def save_partial(self, name: str, data: bytes) -> None:
         """Keep something for the next attempt, with a digest: nothing else vouches for it before the commit."""
+        self._check_work()
+        self.run.store.write(self.partial(name), seal(data))
+
+    def _check_work(self) -> None:
         if not self.stop.owns_work():
             self.stop.check()
-        self.run.store.write(self.partial(name), seal(data))
 
     def input(self, role: str) -> Artifact:
         """The artifact that plays a role, digests checked."""

@@ -19,6 +19,7 @@ from stages.monitor import Monitor
 from stages.progress import Progress
 from storage import layout
 from storage.checkpoints import decode_tensors, encode_tensors
+from storage.provenance import code_version
 
 _STATE = "state"
 
@@ -149,7 +150,7 @@ class _Record:
         if not self._context.stop.owns_work():
             return  # the next step stops
         _check_finite(self._context, _numbers(taken), self._pretraining.step)
-        position = {"step": self._pretraining.step, "kept": self._kept}
+        position = {"step": self._pretraining.step, "kept": self._kept, "code": code_version()}
         self._log.flush()
         self._context.save_partial(_STATE, encode_tensors(finite_tensors(self._pretraining), position))
         self._saved = time.monotonic()
@@ -160,8 +161,8 @@ class _Record:
             return
         name = layout.checkpoint_name(epochs)
         data = encode_tensors(backbone_of(finite_tensors(self._pretraining)), {"step": self._pretraining.step})
-        self._context.run.store.write(f"{self._context.folder}/{name}", data)
-        self._kept[name] = digest_bytes(data)
+        self._context.write(name, data)
+        self._kept[name] = self._context.written[name]
 
 
 def _await_save(context: Context, step: int) -> None:
@@ -198,7 +199,15 @@ def _resume(context: Context, pretraining: Pretraining) -> dict[str, str]:
             context.warn(f"{context.run.store.url}/{path} is damaged: {context.step.name} starts anew")
             context.run.store.delete(context.partial(_STATE))
             return {}
-    pretraining.load(tensors, step=position["step"])
+    try:
+        pretraining.load(tensors, step=position["step"])
+    except (KeyError, ValueError, RuntimeError) as error:
+        written_by = f"{position.get('code', 'an earlier version')}, this is {code_version()}"
+        raise RunError(
+            f"{context.run.store.url}/{context.partial(_STATE)} does not fit (written by {written_by}): go on with the "
+            f"version that wrote it, or delete that file to let {context.step.name} start anew"
+        ) from error
+    context.written |= kept
     return kept
 
 

@@ -53,7 +53,7 @@ def train(context: Context) -> Outcome | None:
         labels.remove()
     if not context.team.leads:
         return None
-    content = write_checkpoint(context.run.store, context.folder, pretraining)
+    content = write_checkpoint(pretraining, context.write)
     figures = {name: round(metrics[name], 4) for name in ("mask_loss", "projection_std", "orphans")}
     return Outcome(content, {"epochs": context.step.last_epoch, **figures})
 

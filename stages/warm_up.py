@@ -40,7 +40,7 @@ def warm_up(context: Context) -> Outcome | None:
     )
     if not context.team.leads:
         return None
-    content = write_checkpoint(context.run.store, context.folder, pretraining)
+    content = write_checkpoint(pretraining, context.write)
     summary = {"vmf_loss": round(metrics["vmf_loss"], 4)} if metrics else {}
     return Outcome(content, {"epochs": context.step.last_epoch, **summary})
 

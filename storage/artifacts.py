@@ -1,8 +1,10 @@
 """Artifacts of a run: where each step stands, reading one, committing one."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from pydantic import ValidationError
@@ -174,6 +176,12 @@ def load_artifact(run: Run, found: Standing) -> Artifact:
     for entry in found.manifest.files:
         path = f"{found.folder}/{entry.path}"
         if stands.get(path) != (entry.bytes, entry.digest):
+            now = read_manifest(run, found.folder, found.manifest.key)
+            if now.thinned or now.manifest not in (None, found.manifest):
+                raise RunError(
+                    f"{found.step.name} of {run.store.url} was changed by another command while it was read: "
+                    "give the same command again"
+                )
             # The manifest alone: what else stands there is made again over it, or is somebody's work just now.
             run.store.delete(f"{found.folder}/{layout.MANIFEST}")
             rows = _rows(run, found.folder, entry)
@@ -235,11 +243,18 @@ def commit_artifact(
     content: str,
     summary: dict[str, float | int | str],
     made_by: Provenance,
+    written: Mapping[str, str] = MappingProxyType({}),
 ) -> Manifest:
     """Make the files of an artifact durable, then write its manifest, create-only; partial work goes last.
 
+    Args:
+        written: digests of files as the stage wrote them.
+
     Returns:
         The manifest that stands: another writer's, if one came first.
+
+    Raises:
+        DamagedArtifactError: a file is no longer what the stage wrote.
     """
     folder = layout.artifact_folder(step, key)
     run.store.publish(folder)
@@ -248,6 +263,12 @@ def commit_artifact(
         name = path.removeprefix(f"{folder}/")
         if name not in (layout.MANIFEST, layout.LEASE, layout.THINNED) and not name.startswith(f"{layout.PARTIAL}/"):
             entries.append(FileEntry(path=name, bytes=size, digest=digest))
+    found = {entry.path: entry.digest for entry in entries}
+    for name, digest in written.items():
+        if found.get(name) != digest:
+            raise DamagedArtifactError(
+                f"{run.store.url}/{folder}/{name} changed after it was written: give the same command again"
+            )
     manifest = Manifest.seal(
         stage=step.stage,
         cycle=step.cycle,

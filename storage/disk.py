@@ -134,6 +134,15 @@ def explained(path: Path) -> Iterator[None]:
         raise _explain(error, path) from error
 
 
+@contextmanager
+def readable(path: Path) -> Iterator[Path]:
+    """What keeps `path` from being read, said plainly; a file that is not there, as it came."""
+    try:
+        yield path
+    except (PermissionError, IsADirectoryError) as error:
+        raise _StorageClosedError(f"{path} cannot be read: {error.strerror}; see whose it is, or mend it") from error
+
+
 def _explain(error: OSError, path: Path) -> OSError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return _StorageFullError(f"no space left for {path}: free some and give the same command again")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from storage.disk import explained, is_locked, link, make_folder, open_locked, sync, sync_folder, try_lock
+from storage.disk import explained, is_locked, link, make_folder, open_locked, readable, sync, sync_folder, try_lock
 from storage.store import Store
 
 _ASIDE = ".partial-"
@@ -33,7 +33,8 @@ class LocalStore(Store):
         return resolved
 
     def read(self, path: str) -> bytes:
-        return self._resolve(path).read_bytes()
+        with readable(self._resolve(path)) as file:
+            return file.read_bytes()
 
     def write(self, path: str, data: bytes) -> None:
         with self._aside(path, data) as (aside, final):

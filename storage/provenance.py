@@ -31,7 +31,7 @@ def provenance(*, seconds: float = 0.0, device: str = "cpu", warnings: tuple[str
     return Provenance(
         created=now(),
         seconds=round(seconds, 3),
-        code=_version("cyborgs") or "unknown",
+        code=code_version(),
         packages={name: version for name in _PACKAGES if (version := _version(name))},
         python=platform.python_version(),
         host=socket.gethostname(),
@@ -40,6 +40,11 @@ def provenance(*, seconds: float = 0.0, device: str = "cpu", warnings: tuple[str
         device=device,
         warnings=warnings,
     )
+
+
+def code_version() -> str:
+    """Of this package."""
+    return _version("cyborgs") or "unknown"
 
 
 def _version(package: str) -> str | None:

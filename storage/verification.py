@@ -43,10 +43,9 @@ def verify_run(run: Run) -> Iterator[Finding]:
     suffix = f"/{layout.MANIFEST}"
     for path in run.store.list(""):
         if path.endswith(suffix):
-            finding = _verify(run, path.removesuffix(suffix))
-            if finding.damage:
-                run.store.delete(path)
-            yield finding
+            finding = _verify_artifact(run, path)
+            if finding is not None:
+                yield finding
 
 
 def _verify_record(run: Run) -> Iterator[Finding]:
@@ -63,22 +62,40 @@ def _verify_record(run: Run) -> Iterator[Finding]:
     mend_record(run)
 
 
-def _verify(run: Run, folder: str) -> Finding:
+def _verify_artifact(run: Run, path: str) -> Finding | None:
+    """None where another command took the artifact back, or made it anew, while it was read."""
+    text = _read(run, path)
+    if text is None:
+        return None
+    finding = _verify(run, path.removesuffix(f"/{layout.MANIFEST}"), text)
+    if finding.damage:
+        if _read(run, path) != text:
+            return None
+        run.store.delete(path)
+    return finding
+
+
+def _read(run: Run, path: str) -> bytes | None:
     try:
-        manifest = decode_manifest(run.store.read(f"{folder}/{layout.MANIFEST}"), where=layout.MANIFEST)
+        return run.store.read(path)
+    except FileNotFoundError:
+        return None
+
+
+def _verify(run: Run, folder: str, text: bytes) -> Finding:
+    try:
+        manifest = decode_manifest(text, where=layout.MANIFEST)
     except DamagedArtifactError as error:
         return Finding(folder, folder, 0, 0, (str(error),))
     damage = []
     if manifest.key != folder.rsplit("/", 1)[-1]:
         damage.append(f"{layout.MANIFEST}: belongs to another artifact ({manifest.key})")
-    gone = let_go(run, folder)
     for entry in manifest.files:
-        if entry.path in gone and run.store.size(f"{folder}/{entry.path}") is None:
-            continue
-        try:
-            data = run.store.read(f"{folder}/{entry.path}")
-        except FileNotFoundError:
-            damage.append(f"{entry.path}: missing")
+        data = _read(run, f"{folder}/{entry.path}")
+        if data is None:
+            # Asked now: a run at work may have let it go while the files before it were read.
+            if entry.path not in let_go(run, folder):
+                damage.append(f"{entry.path}: missing")
             continue
         if len(data) != entry.bytes:
             damage.append(f"{entry.path}: {len(data)} bytes, expected {entry.bytes}")

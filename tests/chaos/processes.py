@@ -38,11 +38,14 @@ def processes(mark: str) -> list[Process]:
     return sorted(found, key=lambda process: process.pid)
 
 
-def send(number: signal.Signals, pids: list[int]) -> None:
-    """Signal those that are still there."""
+def send(number: signal.Signals, pids: list[int]) -> int:
+    """Signal those that are still there; how many that were."""
+    sent = 0
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
+            sent += 1
+    return sent
 
 
 def await_(condition: Callable[[], object], *, seconds: float, what: str) -> float:

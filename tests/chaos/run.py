@@ -74,8 +74,16 @@ class Attempt:
 class Disturbed:
     """One run, disturbed until it has been killed so many times or is done."""
 
-    def __init__(self, subject: Subject, reference: Path, kills: int, chance: random.Random) -> None:
+    def __init__(
+        self, subject: Subject, reference: Path, kills: int, chance: random.Random, *, ahead: float = 0.0
+    ) -> None:
+        """
+        Args:
+            ahead: shifts what is aimed at by this part of the way from one kill to the next, so that several runs of
+                few kills aim at all stages.
+        """
         self.subject, self.reference, self.wanted, self.chance = subject, reference, kills, chance
+        self._ahead = ahead
         self.kills: list[Kill] = []
         self.attempts = 0
         self._stages = [found.step.name for found in _standings(reference)]
@@ -88,7 +96,7 @@ class Disturbed:
         """Kill, start again, and so on; then let it end, and look at what there is."""
         attempt = self._start()
         while len(self.kills) < self.wanted:
-            aim = self._stages[len(self.kills) * len(self._stages) // self.wanted]
+            aim = self._stages[int((len(self.kills) + self._ahead) * len(self._stages) / self.wanted)]
             if not self._await_aim(attempt, aim):
                 attempt = self._once_more(aim)
             elif self.chance.random() < 0.15:
@@ -142,7 +150,8 @@ class Disturbed:
         self._check_shards()
         found = under_way(run) if run is not None else None
         target, pids = attempt.pids(self.chance.choice(TARGETS), self.chance)
-        send(signal.SIGKILL, pids)
+        if not send(signal.SIGKILL, pids):
+            return  # it ended meanwhile: nobody was killed
         stage = found.step.name if found is not None else "between"
         kill = Kill(stage, target, attempt.way, how)
         self.kills.append(kill)
@@ -251,7 +260,8 @@ def main() -> int:
         for number in range(given.runs):
             size = 1 + number % 2
             subject = make_subject(folder / f"run-{number}", world_size=size)
-            disturbed = Disturbed(subject, references[size], given.kills, random.Random(f"{given.seed} {number}"))
+            chance = random.Random(f"{given.seed} {number}")
+            disturbed = Disturbed(subject, references[size], given.kills, chance, ahead=number / given.runs)
             started = time.monotonic()
             try:
                 disturbed.run()

@@ -1,14 +1,17 @@
 """`cyborgs fork`: a run beside another, with some settings changed and every artifact that they leave valid."""
 
 import os
+from collections.abc import Callable
+from pathlib import PurePosixPath
 
 from flows.prepare import with_config
 from flows.space import check_space, check_space_left
+from flows.watch import print_line
 from schemas.artifacts import Manifest, RunRecord
 from schemas.digests import digest_bytes
 from schemas.errors import DamagedArtifactError, RunError
 from schemas.loading import change_config
-from schemas.plan import plan
+from schemas.plan import Step, plan
 from storage import layout
 from storage.artifacts import Standings, read_manifest
 from storage.local import LocalStore
@@ -40,18 +43,19 @@ def fork(url: str, new: str, assignments: list[str]) -> list[Verdict]:
         if found.key is None or found.folder is None or found.state == "done":
             continue
         manifest = read_manifest(source, found.folder, found.key).manifest
-        if manifest is not None:
-            _copy(source, target, found.folder, manifest)
+        if manifest is None:
+            continue
+        # A `cyborgs run` of the fork may be at work on this very artifact, and commit it while the copy waits.
+        with target.store.lease(f"{found.folder}/{layout.LEASE}", waiting=_tell_waiting(step)):
+            if Standings(target).of(step).state != "done":
+                _copy(source, target, found.folder, manifest)
     return compare(source, target)
 
 
 def _open_or_create(source: Run, new: str, record: RunRecord) -> Run:
     """The fork, as far as an earlier call came, or a new one if what it leads to fits."""
     store = open_store(new)
-    if _place(store) == _place(source.store):
-        raise RunError(
-            f"fork {source.store.url}: {new} is the run itself; name another place, or use `cyborgs run --update`"
-        )
+    _check_place(source, store, new)
     known = find_run(new)
     if known is None:
         check_space(store, record)
@@ -67,9 +71,29 @@ def _open_or_create(source: Run, new: str, record: RunRecord) -> Run:
     return known
 
 
-def _place(store: Store) -> str:
+def _check_place(source: Run, store: Store, new: str) -> None:
+    """A run inside of another would be taken for a part of it.
+
+    Raises:
+        RunError: the fork would be the run itself, inside of it, or around it.
+    """
+    here, there = _place(source.store), _place(store)
+    if here == there:
+        raise RunError(
+            f"fork {source.store.url}: {new} is the run itself; name another place, or use `cyborgs run --update`"
+        )
+    if here in there.parents or there in here.parents:
+        how = "lies inside of the run" if here in there.parents else "has the run inside of it"
+        raise RunError(f"fork {source.store.url}: {new} {how}; name a place beside it")
+
+
+def _place(store: Store) -> PurePosixPath:
     """Where a store is, whichever way it was named."""
-    return os.path.realpath(store.root) if isinstance(store, LocalStore) else store.url
+    return PurePosixPath(os.path.realpath(store.root) if isinstance(store, LocalStore) else store.url)
+
+
+def _tell_waiting(step: Step) -> Callable[[str], None]:
+    return lambda holder: print_line(f"{step.name}: waiting for {holder}")
 
 
 def _copy(source: Run, target: Run, folder: str, manifest: Manifest) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from flows.watch import Watch
 from schemas.errors import ConfigError, PausedError, StageFailedError
 from schemas.extras import check_extras
-from schemas.plan import find_step, plan
+from schemas.plan import Step, find_step, plan
 from schemas.stages import StageRequest, StageResult
 from storage import layout
 from storage.artifacts import Standings
@@ -42,12 +42,11 @@ def stop_for_a_look(run: Run, result: StageResult) -> None:
         PausedError: with what to look at, and how to go on.
     """
     (step,) = (step for step in plan(run.config) if step.name == result.name)
-    note = layout.pause_note(step)
-    if run.store.size(note) is None:
-        return
-    noted = run.store.read(note).decode(errors="replace")
-    run.store.delete(note)
-    if step.stage not in run.config.placement.pause_after or noted != result.path.rpartition("/")[2]:
+    # What was computed before this process came is told by the note alone. Of what it saw computed it knows itself: of
+    # two that waited for the same stage, the other may have taken the note.
+    noted = _take_note(run, step) == result.path.rpartition("/")[2]
+    pause_after = open_run(run.store.url).config.placement.pause_after  # as it is now, like the note
+    if step.stage not in pause_after or not (noted or result.computed):
         return
     if all(found.state == "done" for found in Standings(run).all()):
         return  # nothing is left to go on with
@@ -58,6 +57,17 @@ def stop_for_a_look(run: Run, result: StageResult) -> None:
     raise PausedError(
         f"paused after {result.name} (placement.pause_after); have a look: {shown}; the same command goes on"
     )
+
+
+def _take_note(run: Run, step: Step) -> str | None:
+    """The key of the artifact that a run is to stop after, told once."""
+    note = layout.pause_note(step)
+    try:
+        noted = run.store.read(note).decode(errors="replace")
+    except FileNotFoundError:
+        return None
+    run.store.delete(note)
+    return noted
 
 
 def _note_pause(request: StageRequest) -> None:

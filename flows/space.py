@@ -5,6 +5,7 @@ from schemas.errors import RunError
 from schemas.estimates import readable_size, storage_need
 from schemas.plan import plan
 from storage.artifacts import Standings
+from storage.retention import needed_again
 from storage.run import Run
 from storage.store import Store
 
@@ -24,7 +25,9 @@ def check_space_left(run: Run) -> None:
     Raises:
         RunError: it needs more than is free there.
     """
-    left = [found for found in Standings(run).all() if found.state != "done"]
+    standings = Standings(run).all()
+    again = needed_again(standings)
+    left = [found for found in standings if found.state != "done" or found in again]
     need = storage_need(run.config, images=run.record.photographs, steps=[found.step for found in left])
     partial = [found.folder for found in left if found.state == "partial" and found.folder is not None]
     written = sum(run.store.size(path) or 0 for folder in partial for path in run.store.list(folder))

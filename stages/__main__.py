@@ -33,11 +33,16 @@ def main(arguments: list[str] | None = None) -> int:
         stop_with_parent(given.with_parent or None)
     if given.debug:
         os.environ[DEBUG] = "1"
-    return execute(StageRequest(run=given.run, stage=given.name, cycle=given.cycle, force=given.force))
+    request = StageRequest(run=given.run, stage=given.name, cycle=given.cycle, force=given.force)
+    return execute(request, by_hand=given.with_parent is None)
 
 
-def execute(request: StageRequest) -> int:
-    """Run a stage in as many processes as its run says, and turn what comes of it into an exit code and a line."""
+def execute(request: StageRequest, *, by_hand: bool = True) -> int:
+    """Run a stage in as many processes as its run says, and turn what comes of it into an exit code and a line.
+
+    Args:
+        by_hand: not by `cyborgs run`, which has said already what of run.json is not as it was written.
+    """
     try:
         from stages.execute import follow_stage, processes_to_start, run_stage
         from stages.scratch import own_temporary_folder
@@ -47,6 +52,8 @@ def execute(request: StageRequest) -> int:
         own_temporary_folder()
         team = find_team()
         count = processes_to_start(request, team)
+        if by_hand and team.leads:
+            _say_of_record(request.run)
         if count > 1:
             return run_workers(request, count)
         if not team.leads:
@@ -74,6 +81,15 @@ def execute(request: StageRequest) -> int:
     if not result.computed:
         print(f"{result.name}: done already", file=sys.stderr)
     return 0
+
+
+def _say_of_record(url: str) -> None:
+    from storage.run import check_placement, open_run
+
+    run = open_run(url)
+    told = run.restored or check_placement(run)
+    if told is not None:
+        print(f"warning: run {run.store.url}: {told}", file=sys.stderr, flush=True)
 
 
 def _lost_peer(error: Exception) -> bool:

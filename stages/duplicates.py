@@ -16,6 +16,7 @@ from PIL import Image
 from schemas.digests import digest_bytes
 from schemas.errors import DataError
 from storage.photographs import Limits, decode, inspect
+from storage.sources import read_regular
 
 SIDE = 16
 NEAR = 24
@@ -52,7 +53,7 @@ def fingerprints(paths: Sequence[Path]) -> tuple[list[Fingerprint], list[tuple[P
 
 def _fingerprint(path: Path) -> Fingerprint | str:
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
         inspect(data, Limits())
         return Fingerprint(path, digest_bytes(data), difference_hash(decode(data)))
     except OSError as error:

@@ -1,12 +1,13 @@
 """Running one stage: find its inputs, hold its lease, do the work or take up what is half done, commit."""
 
+import contextlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 
-from schemas.errors import ConfigError, PreemptedError, RunError
-from schemas.plan import find_step, ingredients
+from schemas.errors import ConfigError, PreemptedError, RunError, UnreachableError
+from schemas.plan import Step, find_step, ingredients
 from schemas.stages import StageName, StageRequest, StageResult
 from stages.context import Context, Outcome
 from stages.heart import Heart
@@ -101,6 +102,7 @@ def run_stage(request: StageRequest, team: Team = ALONE) -> StageResult:
     with (
         explained(run, step),
         stop_on_signals() as stop,
+        _stopping(step, stop),
         run.store.lease(
             lease,
             waiting=lambda holder: _say(f"{step.name}: waiting for {holder}"),
@@ -148,14 +150,13 @@ def _work(run: Run, found: Standing, standings: Standings, stop: StopRequest, te
     with Heart(run, step) as heart:  # until the commit, which reads and digests all that was written
         context = Context(run, step, found.key, found.folder, standings, stop, team, log, heart)
         try:
-            outcome = load_stage(step.stage)(context)
-            assert outcome is not None
-            if not stop.owns_work():
-                stop.check()
+            with _ending(log):
+                outcome = load_stage(step.stage)(context)
+                assert outcome is not None
+                if not stop.owns_work():
+                    stop.check()
         except PreemptedError as error:
             raise PreemptedError(f"{step.name}: {error}") from None
-        finally:
-            log.close()
         team.close()
         seconds = time.monotonic() - started
         contents = {role: context.input_manifest(role).content for role, _ in step.inputs}
@@ -167,6 +168,7 @@ def _work(run: Run, found: Standing, standings: Standings, stop: StopRequest, te
             content=outcome.content,
             summary=outcome.summary,
             made_by=provenance(seconds=seconds, device=context.used_device, warnings=tuple(context.warnings)),
+            written=context.written,
         )
     if manifest.content != outcome.content:
         _say(
@@ -177,6 +179,30 @@ def _work(run: Run, found: Standing, standings: Standings, stop: StopRequest, te
         run.store.point(layout.masks_pointer(step.cycle), f"{found.folder}/{layout.MASKS}")
     figures = "  ".join(f"{name} {value}" for name, value in manifest.summary.items())
     _say(f"{step.name}: done in {duration(seconds)}  {figures}")
+
+
+@contextlib.contextmanager
+def _stopping(step: Step, stop: StopRequest) -> Iterator[None]:
+    """Storage that is away when somebody asks to stop is not waited for, and no fault of the stage."""
+    try:
+        yield
+    except UnreachableError as error:
+        if not stop.asked:
+            raise
+        raise PreemptedError(f"{step.name}: stopped; {error}") from error
+
+
+@contextlib.contextmanager
+def _ending(log: MetricsLog) -> Iterator[None]:
+    """Close the log after the work; all of it outlives this process before a manifest says that the work is whole."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # why the work ended is what a person has to know
+            log.close()
+        raise
+    log.flush()
+    log.close()
 
 
 def _result(found: Standing, *, computed: bool) -> StageResult:

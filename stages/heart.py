@@ -8,10 +8,13 @@ import uuid
 from types import TracebackType
 from typing import Self
 
+from schemas.errors import UnreachableError
 from schemas.plan import Step
 from storage import layout
 from storage.heartbeat import BEAT_SECONDS, Heartbeat, write_heartbeat
 from storage.run import Run
+
+_LAST_BEAT_SECONDS = 1.0
 
 
 class Heart:
@@ -36,7 +39,8 @@ class Heart:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
-        self._thread.join()
+        # Where storage was given up, a beat may go on waiting for it; nobody waits for the beat.
+        self._thread.join(_LAST_BEAT_SECONDS if isinstance(error, UnreachableError) else None)
         with contextlib.suppress(OSError):
             self._run.store.delete(layout.heartbeat(self._step))
 

@@ -24,7 +24,7 @@ def own_temporary_folder() -> Path:
     """Let this process' temporary files go to a folder that is removed with it; made once.
 
     Raises:
-        RunError: the machine's temporary folder is full, or closed.
+        RunError: the machine's temporary folder is full, or closed, or knows no locks.
     """
     if not _held:
         sweep()
@@ -47,10 +47,11 @@ def sweep() -> None:
     """Remove the folders of processes that are gone."""
     with contextlib.suppress(OSError):
         for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-            lock = _lock(folder)
-            if lock is not None:
-                shutil.rmtree(folder, ignore_errors=True)
-                os.close(lock)
+            with contextlib.suppress(OSError):  # another user's
+                lock = _lock(folder)
+                if lock is not None:
+                    shutil.rmtree(folder, ignore_errors=True)
+                    os.close(lock)
 
 
 def lock_of_folder() -> int:
@@ -62,7 +63,14 @@ def _make() -> tuple[Path, int]:
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
         # Somebody who sweeps may have come between the two.
-        lock = _lock(folder)
+        try:
+            lock = _lock(folder)
+        except OSError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise RunError(
+                f"temporary folder {folder.parent}: nothing can be locked there ({error.strerror or error}); "
+                "name a folder on a disk of this machine by TMPDIR"
+            ) from error
         if lock is not None and folder.exists():
             return folder, lock
         if lock is not None:
@@ -70,14 +78,20 @@ def _make() -> tuple[Path, int]:
 
 
 def _lock(folder: Path) -> int | None:
-    """Hold a folder; None where another process does, or may not."""
+    """Hold a folder; None where another process does, or has removed it.
+
+    Raises:
+        OSError: it may not be opened, or its file system knows no locks.
+    """
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
+    except FileNotFoundError:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except OSError as error:
         os.close(descriptor)
-        return None
+        if isinstance(error, BlockingIOError):
+            return None
+        raise
     return descriptor

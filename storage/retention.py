@@ -43,14 +43,19 @@ def restore_needed(run: Run) -> list[str]:
     Returns:
         Names of the steps that are pending now.
     """
-    standings = Standings(run).all()
-    again: list[str] = []
-    for position in range(len(standings) - 1, -1, -1):  # what is made anew needs its own inputs again
-        found = standings[position]
-        if found.thinned and _readers_left(found.step, standings, again):
-            run.store.delete(f"{found.folder}/{layout.MANIFEST}")
-            run.store.delete(f"{found.folder}/{layout.THINNED}")
-            again.append(found.step.name)
+    again = needed_again(Standings(run).all())
+    for found in again:
+        run.store.delete(f"{found.folder}/{layout.MANIFEST}")
+        run.store.delete(f"{found.folder}/{layout.THINNED}")
+    return [found.step.name for found in again]
+
+
+def needed_again(standings: list[Standing]) -> list[Standing]:
+    """Thinned artifacts that a step still to come reads, in the plan's order."""
+    again: list[Standing] = []
+    for found in reversed(standings):  # what is made anew needs its own inputs again
+        if found.thinned and _readers_left(found.step, standings, [each.step.name for each in again]):
+            again.append(found)
     return again[::-1]
 
 

@@ -4,6 +4,7 @@ run.json is what people read. Every version of it stands in history/ too, number
 only where none stands: of two who change a run at once one wins, and a damaged run.json is restored from there.
 """
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,15 +81,35 @@ def create_run(url: str, record: RunRecord) -> Run:
     """Write run.json where none stands; open the other if somebody came first.
 
     Raises:
-        RunError: somebody else created a run with other settings here in the same moment.
+        RunError: somebody else created a run with other settings or photographs here in the same moment, or it cannot
+            be written; then none is left behind.
     """
     store = open_store(url)
-    store.create(layout.RUN_RECORD, encode_record(record))
+    made = store.create(layout.RUN_RECORD, encode_record(record))
     run = open_run(url)
-    if run.record.config_digest != record.config_digest:
-        raise RunError(f"run {url}: somebody else has just created it with other settings")
-    mend_record(run)
+    _check_same(run, record)
+    try:
+        mend_record(run)
+    except OSError:
+        if made:
+            with contextlib.suppress(OSError):  # what went wrong first is what counts
+                store.delete(layout.RUN_RECORD)
+        raise
     return run
+
+
+def _check_same(run: Run, record: RunRecord) -> None:
+    there = run.record
+    same = {
+        "settings": there.config_digest == record.config_digest,
+        "photographs": (there.data, there.pins.get("photographs")) == (record.data, record.pins.get("photographs")),
+        "start weights": there.pins.get("start") == record.pins.get("start"),
+    }
+    other = " and ".join(what for what, is_same in same.items() if not is_same)
+    if other:
+        raise RunError(
+            f"run {run.store.url}: somebody else has just created it with other {other}: choose another place"
+        )
 
 
 def mend_record(run: Run) -> None:

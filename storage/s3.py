@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
+from threading import Event
 from typing import TypeVar
 
 from schemas.digests import digest_bytes
 from storage import s3_lease
 from storage.s3_cache import Copies, Known, Workspace, put_file
-from storage.s3_connection import Bucket, Object, PreconditionFailedError, split_url
+from storage.s3_connection import Bucket, Object, split_url
+from storage.s3_errors import PreconditionFailedError
 from storage.store import Appender, Store
 
 Item = TypeVar("Item")
@@ -229,6 +231,17 @@ def _folder(key: str) -> str:
 
 
 def _at_once(work: Callable[[Item], object], items: Iterable[Item]) -> None:
+    failed = Event()
+
+    def each(item: Item) -> None:
+        if failed.is_set():  # else the next one would wait for a lost server anew
+            return
+        try:
+            work(item)
+        except BaseException:
+            failed.set()
+            raise
+
     with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
-        for _ in pool.map(work, items):
+        for _ in pool.map(each, items):
             pass  # asks each for its error

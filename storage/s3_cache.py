@@ -90,15 +90,21 @@ class Workspace:
     """
 
     def __init__(self) -> None:
+        """Make it.
+
+        Raises:
+            RunError: the cache may not be written, or knows no locks.
+        """
         root = cache_folder() / "s3" / "work"
-        root.mkdir(parents=True, exist_ok=True)
-        _sweep_dead(root)
-        while True:
-            self.root = root / uuid.uuid4().hex
-            self.root.mkdir()
-            lock = _try_lock(self.root)
-            if lock is not None and (self.root / _LOCK).exists():
-                break  # and no other process took it for a dead one's before it was locked
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            _sweep_dead(root)
+            self.root = _make_locked(root)
+        except OSError as error:
+            raise RunError(
+                f"cache {root}: no folder can be made and locked there ({error.strerror or error}); "
+                "name a folder on a disk of this machine with CYBORGS_CACHE"
+            ) from error
         weakref.finalize(self, _remove, self.root, os.getpid())
 
     def path(self, path: str) -> Path:
@@ -109,22 +115,46 @@ class Workspace:
 def _sweep_dead(root: Path) -> None:
     """Remove the workspaces of processes that are gone: those whose lock can be had."""
     for folder in root.iterdir():
-        descriptor = _try_lock(folder)
-        if descriptor is not None:
+        with contextlib.suppress(OSError):  # another user's
+            descriptor = _try_lock(folder)
+            if descriptor is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(descriptor)
+
+
+def _make_locked(root: Path) -> Path:
+    """A new folder, its lock held until this process ends."""
+    while True:
+        folder = root / uuid.uuid4().hex
+        folder.mkdir()
+        try:
+            descriptor = _try_lock(folder)
+        except OSError:
             shutil.rmtree(folder, ignore_errors=True)
-            os.close(descriptor)
+            raise
+        if descriptor is not None:
+            if (folder / _LOCK).exists():
+                return folder
+            os.close(descriptor)  # another process took it for a dead one's before it was locked
 
 
 def _try_lock(folder: Path) -> int | None:
+    """Hold a folder; None where another process does, or has removed it.
+
+    Raises:
+        OSError: it may not be written, or its file system knows no locks.
+    """
     try:
         descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError:
+    except FileNotFoundError:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError as error:
         os.close(descriptor)
-        return None
+        if isinstance(error, BlockingIOError):
+            return None
+        raise
     return descriptor
 
 

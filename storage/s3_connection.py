@@ -11,7 +11,8 @@ import random
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,20 +21,29 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectionError,
-    CredentialRetrievalError,
     HTTPClientError,
-    NoCredentialsError,
-    PartialCredentialsError,
     SSLError,
 )
 from botocore.parsers import ResponseParserError
 from fsspec.asyn import sync
 from s3fs import S3FileSystem
 
-from schemas.errors import RunError, UnreachableError
+from schemas.errors import CyborgsError, RunError, UnreachableError
+from storage.s3_errors import (
+    CREDENTIALS,
+    GaveUpError,
+    NotImplementedByServerError,
+    PreconditionFailedError,
+    explain,
+    explain_local,
+    one_line,
+    transient_reason,
+)
 
 GIVE_UP_SECONDS = 180.0
 """How long one request is repeated."""
+_HURRIED_SECONDS = 10.0
+"""How long where somebody waits for this process to end: they give it 25 s before they kill it."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 8.0
 _QUIET_SECONDS = 4.0
 """An outage shorter than this is nobody's concern."""
@@ -48,30 +58,9 @@ _TRANSIENT = (
     asyncio.TimeoutError,
     TimeoutError,
 )
-_TRANSIENT_CODES = frozenset(
-    {
-        "BadDigest",
-        "ConditionalRequestConflict",
-        "IncompleteBody",
-        "OperationAborted",
-        "RequestTimeout",
-        "SlowDown",
-        "Throttling",
-        "ThrottlingException",
-        "XAmzContentSHA256Mismatch",
-    }
-)
-_CREDENTIAL_CODES = frozenset(
-    {"ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch", "TokenRefreshRequired"}
-)
-_CREDENTIALS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 
 _opened: dict[int, S3FileSystem] = {}
 """One for each process: a forked child must not touch its parent's, nor collect it."""
-
-
-class PreconditionFailedError(OSError):
-    """A conditional write found another object than it was made for."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +73,14 @@ class Object:
     """Changes with the content."""
 
 
+def given_up() -> GaveUpError | None:
+    """The error of a server that was given up, where this is called while that error is on its way to a person: from
+    `finally`, from the end of a `with`.
+    """
+    error = sys.exception()
+    return error if isinstance(error, GaveUpError) else None
+
+
 def split_url(url: str) -> tuple[str, str]:
     """Bucket and prefix, without slashes around it, of `s3://bucket/prefix`.
 
@@ -92,7 +89,7 @@ def split_url(url: str) -> tuple[str, str]:
     """
     bucket, _, prefix = url.removeprefix("s3://").partition("/")
     if "@" in bucket or (":" in bucket and not bucket.startswith("arn:")):
-        raise RunError(f"a URL s3://…@… or s3://…:…: credentials do not belong into a URL: set {_CREDENTIALS}")
+        raise RunError(f"a URL s3://…@… or s3://…:…: credentials do not belong into a URL: set {CREDENTIALS}")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]", bucket):
         raise RunError(f"{url}: {bucket!r} is no name of a bucket; write s3://BUCKET/FOLDER")
     parts = [part for part in prefix.split("/") if part]
@@ -106,6 +103,24 @@ class Bucket:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self._check: Callable[[], None] | None = None
+
+    @contextmanager
+    def hurried_by(self, check: Callable[[], None] | None) -> Iterator[None]:
+        """While inside, requests wait for a lost server for seconds only once `check` raises."""
+        self._check = check
+        try:
+            yield
+        finally:
+            self._check = None
+
+    def _is_hurried(self) -> bool:
+        try:
+            if self._check is not None:
+                self._check()
+        except CyborgsError:
+            return True
+        return False
 
     def get(self, key: str) -> tuple[bytes, str]:
         """Content and etag. Raises FileNotFoundError."""
@@ -131,7 +146,7 @@ class Bucket:
             return str(self._request("put_object", key, Body=data, **conditions)["ETag"])
         except FileNotFoundError:
             raise PreconditionFailedError(errno.ENOENT, os.strerror(errno.ENOENT), key) from None
-        except _NotImplementedByServerError:
+        except NotImplementedByServerError:
             if not conditions:
                 raise
             return self.put(key, data)
@@ -166,6 +181,8 @@ class Bucket:
                 self._request("delete_object", failed["Key"])
 
     def _request(self, operation: str, key: str | None, **given: Any) -> dict[str, Any]:
+        if (lost := given_up()) is not None:
+            raise lost  # cleaning up after it neither waits anew nor takes its place
         place = f"s3://{self.name}" + (f"/{key}" if key else "")
         arguments = given | {"Bucket": self.name} | ({} if key is None else {"Key": key})
         pause, started = _FIRST_PAUSE, time.monotonic()
@@ -174,20 +191,20 @@ class Bucket:
                 response = _send(operation, arguments)
             except _TRANSIENT as error:
                 if isinstance(error, SSLError):
-                    raise UnreachableError(f"{place}: {_one_line(error)}; see AWS_ENDPOINT_URL") from error
-                reason = _one_line(error)
+                    raise UnreachableError(f"{place}: {one_line(error)}; see AWS_ENDPOINT_URL") from error
+                reason = one_line(error)
             except ClientError as error:
-                reason = _transient_reason(error)
+                reason = transient_reason(error)
                 if not reason:
-                    raise _explain(error, place, self.name) from error
+                    raise explain(error, place, self.name) from error
             except (BotoCoreError, ValueError) as error:
-                raise _explain_local(error, place) from error
+                raise explain_local(error, place) from error
             else:
                 _outage.over()
                 return response
             waited = time.monotonic() - started
-            if waited > GIVE_UP_SECONDS:
-                raise UnreachableError(
+            if waited > GIVE_UP_SECONDS or (waited > _HURRIED_SECONDS and self._is_hurried()):
+                raise GaveUpError(
                     f"{place}: no answer for {waited:.0f} s ({reason}); what was saved is kept, "
                     "the same command goes on from there"
                 )
@@ -218,10 +235,6 @@ class _Outage:
 _outage = _Outage()
 
 
-class _NotImplementedByServerError(UnreachableError):
-    """The server does not know what was asked of it."""
-
-
 def _file_system() -> S3FileSystem:
     process = os.getpid()
     if process not in _opened:
@@ -241,70 +254,22 @@ def _file_system() -> S3FileSystem:
 
 def _send(operation: str, arguments: dict[str, Any]) -> dict[str, Any]:
     files = _file_system()
-    # The server's silence is bounded by the client; this bounds a server that takes in nothing.
-    seconds = 2 * _LEAST_SECONDS + len(arguments.get("Body", b"")) / _SLOWEST_BYTES_PER_SECOND
-    timeout = None if operation == "get_object" else seconds
-    response: dict[str, Any] = sync(files.loop, _answer, files, operation, arguments, timeout=timeout)
+    response: dict[str, Any] = sync(files.loop, _answer, files, operation, arguments)
     return response
 
 
 async def _answer(files: S3FileSystem, operation: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    client = await files.set_session()
-    response: dict[str, Any] = await getattr(client, operation)(**arguments)
-    if operation == "get_object":
-        async with response["Body"] as body:
-            response["Body"] = await body.read()
+    # The server's silence is bounded by the client; this bounds one that takes in nothing, or sends a byte a minute.
+    async with asyncio.timeout(_most_seconds(len(arguments.get("Body", b"")))) as bound:
+        client = await files.set_session()
+        response: dict[str, Any] = await getattr(client, operation)(**arguments)
+        if operation == "get_object":
+            bound.reschedule(asyncio.get_running_loop().time() + _most_seconds(response["ContentLength"]))
+            async with response["Body"] as body:
+                response["Body"] = await body.read()
     return response
 
 
-def _transient_reason(error: ClientError) -> str:
-    """Why a request may be made again; empty where that would change nothing."""
-    code, status = error.response["Error"].get("Code", ""), _status(error)
-    if code in _TRANSIENT_CODES or status == 429 or (status >= 500 and status != 501):
-        return f"{status} {error.response['Error'].get('Message') or code}"
-    return ""
-
-
-def _status(error: ClientError) -> int:
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-
-
-def _explain(error: ClientError, place: str, bucket: str) -> Exception:
-    code, status = error.response["Error"].get("Code", ""), _status(error)
-    if code == "NoSuchBucket":
-        return UnreachableError(f"{place}: there is no bucket {bucket}: make it first, or see AWS_ENDPOINT_URL")
-    if status == 404:
-        return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), place)
-    if status == 412:
-        return PreconditionFailedError(errno.EEXIST, os.strerror(errno.EEXIST), place)
-    if status == 501:
-        return _NotImplementedByServerError(f"{place}: the server does not know this request: {_one_line(error)}")
-    if code in _CREDENTIAL_CODES:
-        return UnreachableError(f"{place}: the credentials are not accepted ({code}): set {_CREDENTIALS}")
-    if status == 403:
-        return UnreachableError(
-            f"{place}: access denied: the credentials need ListBucket on the bucket, and GetObject, PutObject and "
-            "DeleteObject below the run"
-        )
-    if status in (301, 307, 400) and (region := _region(error)):
-        return UnreachableError(f"{place}: the bucket is in another region: set AWS_DEFAULT_REGION={region}")
-    return UnreachableError(f"{place}: {_one_line(error)}")
-
-
-def _region(error: ClientError) -> str:
-    headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    return str(error.response["Error"].get("Region") or headers.get("x-amz-bucket-region") or "")
-
-
-def _explain_local(error: Exception, place: str) -> UnreachableError:
-    """Faults that are found before anything is sent."""
-    if isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError):
-        return UnreachableError(f"{place}: {_one_line(error)}: set {_CREDENTIALS}; AWS_ENDPOINT_URL for other servers")
-    return UnreachableError(f"{place}: {_one_line(error)}; see AWS_ENDPOINT_URL and AWS_PROFILE")
-
-
-def _one_line(error: BaseException) -> str:
-    words = " ".join(str(error).split())
-    if not words and isinstance(error, TimeoutError):
-        return "silent for too long"
-    return words or type(error).__name__
+def _most_seconds(size: int) -> float:
+    """How long a body of so many bytes may take."""
+    return 2 * _LEAST_SECONDS + size / _SLOWEST_BYTES_PER_SECOND

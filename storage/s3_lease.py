@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from schemas.errors import UnreachableError
-from storage.s3_connection import Bucket, PreconditionFailedError
+from storage.s3_connection import Bucket, given_up
+from storage.s3_errors import PreconditionFailedError
 
 BEAT_SECONDS = 3.0
 """How often a holder shows that it lives."""
@@ -38,7 +39,7 @@ class _Lease:
     def __init__(self, bucket: Bucket, key: str) -> None:
         self._bucket, self._key = bucket, key
         self._owner = uuid.uuid4().hex
-        self._beat, self._etag, self._seen = 0, "", 0.0
+        self._beat, self._etag = 0, ""
 
     def take(self, *, over: str | None = None) -> bool:
         """Take a lease that nobody has, or the one with that etag; False if somebody was faster."""
@@ -55,8 +56,10 @@ class _Lease:
             self._etag = self._bucket.put(self._key, self._next(), only_over=self._etag)
 
     def is_held(self) -> bool:
-        """Whether it is this process'; the server is asked where others may have begun to count it as dead."""
-        return time.monotonic() - self._seen < STALE_SECONDS / 2 or self._is_ours()
+        """Whether it is this process'. The server is asked each time: no clock of a machine that was suspended tells
+        how long it stood still.
+        """
+        return self._is_ours()
 
     def release(self) -> None:
         """Give it back, if it is still this process'."""
@@ -70,11 +73,10 @@ class _Lease:
 
     def _is_ours(self) -> bool:
         """Asked of the object itself: an answer that was lost on its way leaves a write that counts."""
-        asked = time.monotonic()
         found = _read(self._bucket, self._key)
         if found is None or self._owner not in found[0].decode(errors="replace"):
             return False
-        self._etag, self._seen = found[1], asked
+        self._etag = found[1]
         return True
 
 
@@ -89,17 +91,19 @@ def hold(
 ) -> Iterator[Callable[[], bool]]:
     """Hold the lease while inside; see Store.lease."""
     lease = _Lease(bucket, key)
-    _acquire(lease, bucket, key, waiting, check)
-    ended = threading.Event()
-    thread = threading.Thread(target=_keep, args=(lease, ended, lost), name="lease", daemon=True)
-    thread.start()
-    try:
-        yield lease.is_held
-    finally:
-        ended.set()
-        thread.join()
-        with contextlib.suppress(OSError):  # left behind, it goes stale
-            lease.release()
+    with bucket.hurried_by(check):
+        _acquire(lease, bucket, key, waiting, check)
+        ended = threading.Event()
+        thread = threading.Thread(target=_keep, args=(lease, ended, lost), name="lease", daemon=True)
+        thread.start()
+        try:
+            yield lease.is_held
+        finally:
+            ended.set()
+            if given_up() is None:  # else a beat may go on waiting for the server
+                thread.join()
+            with contextlib.suppress(OSError):  # left behind, it goes stale
+                lease.release()
 
 
 def _acquire(

@@ -1,6 +1,8 @@
 """Folders of photographs, wherever they lie: on a disk, or below a prefix on S3."""
 
+import errno
 import os
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 MISSING = -1
-"""Size of a photograph that is named and not there: index-images quarantines it."""
+"""Size of a photograph that is named and not there, or is no file: index-images quarantines it."""
 
 
 class PhotographFolder(ABC):
@@ -72,13 +74,14 @@ class LocalFolder(PhotographFolder):
         return str(self.path / key)
 
     def read(self, key: str) -> bytes:
-        return (self.path / key).read_bytes()
+        return read_regular(self.path / key)
 
     def size(self, key: str) -> int:
         try:
-            return (self.path / key).stat().st_size
+            found = (self.path / key).stat()
         except OSError:
             return MISSING
+        return found.st_size if stat.S_ISREG(found.st_mode) else MISSING
 
     def exists(self) -> bool:
         return self.path.is_dir()
@@ -180,12 +183,23 @@ def read_file(path: str) -> bytes:
 
     Raises:
         DataError: as for `open_folder`.
-        FileNotFoundError: it is not there.
+        OSError: it is not there, or cannot be read.
     """
     if "://" not in path:
-        return expand(path).read_bytes()
+        return read_regular(expand(path))
     bucket, key = _split(path)
     return bucket.get(key)[0]
+
+
+def read_regular(path: Path) -> bytes:
+    """The bytes of a file on a disk; a pipe would be waited for, and a device may never end.
+
+    Raises:
+        OSError: it cannot be read, or is something other than a file.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return path.read_bytes()
 
 
 def absolute(path: str) -> str:

@@ -13,7 +13,7 @@ from PIL import Image
 from schemas.digests import DIGEST_BYTES
 from schemas.errors import DataError
 from storage.photographs import Limits, check_size, decode
-from storage.sources import SUFFIXES
+from storage.sources import SUFFIXES, read_regular
 
 Sample = TypeVar("Sample")
 
@@ -56,7 +56,7 @@ def read_photograph(path: Path) -> Image.Image:
         DataError: it is missing or does not decode.
     """
     try:
-        return decode(path.read_bytes(), Limits())
+        return decode(read_regular(path), Limits())
     except OSError as error:
         raise DataError(f"--data: {path} cannot be read: {error.strerror}") from error
     except DataError as error:

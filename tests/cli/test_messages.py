@@ -34,6 +34,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "cut" / f"{number}.png").write_bytes((tmp_path / f"good/{number}.png").read_bytes()[:60])
     (tmp_path / "list.json").write_text(json.dumps({"images": [{"id": 1, "file_name": "../x.png"}]}))
     (tmp_path / "images").mkdir()
+    (tmp_path / "odd" / "run.json").mkdir(parents=True)
     (tmp_path / "small.yaml").write_text(SMALL)
     return tmp_path
 
@@ -67,6 +68,8 @@ MISTAKES: list[tuple[list[str], list[str]]] = [
     (["plan", "nonsense"], ["nonsense", "demo"]),
     (["plan", "demo", "--set", "masks.clusters=[9,2]"], ["masks.clusters", "9..2"]),
     (["status", "nowhere"], ["nowhere", "no run here"]),
+    (["status", "odd"], ["odd/run.json", "cannot be read", "directory"]),
+    (["run", "small.yaml", "--run", "odd", "--data", "good"], ["odd/run.json", "cannot be read", "directory"]),
     (["masks", "path", "nowhere", "--cycle", "0"], ["nowhere", "no run here"]),
     (["stage", "index-images", "--run", "nowhere"], ["nowhere", "no run here"]),
     (["stage", "bake", "--run", "nowhere"], ["bake", "index-images"]),

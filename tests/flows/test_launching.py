@@ -1,5 +1,7 @@
-"""What is looked at before the first stage starts."""
+"""What is looked at before the first stage starts, and where a run stops for a look."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,9 @@ from schemas.errors import ConfigError, PausedError
 from schemas.loading import change_config
 from schemas.plan import find_step
 from schemas.stages import StageRequest, StageResult
+from stages import execute
+from storage import layout
+from storage.artifacts import standing
 from storage.run import Run
 from tests.pipeline import prepare
 from tests.storage.samples import snapshot
@@ -106,3 +111,33 @@ def test_nobody_stops_for_what_was_there_or_where_no_pause_is_wanted_any_more(
     stop_for_a_look(without, index(without))
     again = told("index-images")
     stop_for_a_look(again, index(again))
+
+
+def test_of_two_commands_at_once_each_stops_and_the_next_goes_on(
+    tmp_path: Path, photographs: Path, tiny_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both wait for the stage: one computes it and stops, with the only note, before the other has looked."""
+    run = prepare(tmp_path / "run", tiny_config, photographs, "placement.pause_after=index-images")
+    told: list[str] = []
+    monkeypatch.setattr(execute, "_say", told.append)
+    with ThreadPoolExecutor(2) as pool:
+        with run.store.lease(f"{standing(run, 'index-images').folder}/{layout.LEASE}"):
+            both = [pool.submit(index, run) for _ in range(2)]
+            ending = time.monotonic() + 30
+            while sum("waiting for" in line for line in told) < 2:
+                assert time.monotonic() < ending, told
+                time.sleep(0.05)
+        results = [each.result(timeout=60) for each in both]
+    for result in results:
+        with pytest.raises(PausedError, match="the same command goes on"):
+            stop_for_a_look(run, result)
+    stop_for_a_look(run, index(run))
+
+
+def test_a_pause_that_was_called_off_while_the_stage_was_at_work_is_none(
+    tmp_path: Path, photographs: Path, tiny_config: Path
+) -> None:
+    run = prepare(tmp_path / "run", tiny_config, photographs, "placement.pause_after=index-images")
+    result = index(run)
+    prepare_run(str(tmp_path / "run"), change_config(run.config, ["placement.pause_after=[]"]), name="tiny")
+    stop_for_a_look(run, result)

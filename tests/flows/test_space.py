@@ -1,5 +1,6 @@
 """A run that does not fit is refused before it starts, on a real file system that is too small."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -15,9 +16,11 @@ from schemas.estimates import readable_size, storage_need
 from schemas.loading import load_config
 from schemas.plan import plan
 from storage import layout
-from storage.artifacts import Standings
+from storage.artifacts import Standings, standing
+from storage.local import LocalStore
+from storage.retention import restore_needed
 from storage.run import open_run
-from tests.storage.samples import commit, make_photographs, small_config
+from tests.storage.samples import commit, make_photographs, make_run, small_config
 
 
 @pytest.fixture
@@ -67,3 +70,25 @@ def test_only_what_is_left_has_to_fit(small_disk: Path, tmp_path: Path) -> None:
     moved.store.write(f"{last.folder}/{layout.PARTIAL}/state.safetensors", bytes(40_000_000))
     with pytest.raises(RunError, match=f"about {readable_size(need - 40_000_000)} there"):
         check_space_left(moved)
+
+
+def test_checkpoints_that_will_be_taken_back_have_to_fit_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A measurement of cycle 0 needs what was trained then, and that what it was trained from; both are thinned."""
+    config = small_config(placement={"keep_checkpoints": "last:1"}, schedule={"checkpoint_epochs": [1]})
+    run = make_run(tmp_path / "run", config)
+    for step in plan(config):
+        commit(run, step.stage, step.cycle, content=step.name)
+    monkeypatch.setattr(LocalStore, "free_bytes", lambda _: 0)
+    thinned = [found for found in Standings(run).all() if found.step.name in ("warm-up", "train cycle 0")]
+    for found in thinned:
+        run.store.write(f"{found.folder}/{layout.THINNED}", json.dumps(["file.bin"]).encode())
+        run.store.delete(f"{found.folder}/file.bin")
+    check_space_left(run)  # nothing is to be done: nobody reads them
+
+    wanted = standing(run, "evaluate", 0)
+    run.store.delete(f"{wanted.folder}/{layout.MANIFEST}")
+    need = storage_need(config, images=6, steps=[*(found.step for found in thinned), wanted.step])
+    assert need > storage_need(config, images=6, steps=[thinned[1].step, wanted.step]), "this test shows nothing"
+    with pytest.raises(RunError, match=f"about {readable_size(need)} there"):
+        check_space_left(run)
+    assert restore_needed(run) == [found.step.name for found in thinned], "what was counted is what is taken back"

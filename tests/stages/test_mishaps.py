@@ -14,6 +14,7 @@ from schemas.errors import EXIT_BAD_INPUT, MachineError
 from schemas.loading import load_config
 from schemas.plan import Step
 from schemas.stages import StageRequest
+from stages.__main__ import main
 from stages.execute import run_stage
 from stages.mishaps import explain
 from tests.pipeline import prepare
@@ -116,3 +117,19 @@ def test_a_mishap_ends_a_stage_with_its_line(
     with pytest.raises(MachineError, match="^index-images: the machine has too little memory.*same command") as caught:
         run_stage(StageRequest(run=str(tmp_path / "run"), stage="index-images"))
     assert caught.value.exit_code == EXIT_BAD_INPUT
+
+
+def test_a_stage_by_hand_tells_of_a_placement_that_was_changed(
+    tmp_path: Path, photographs: Path, tiny_config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`cyborgs run` says it once, before its stages."""
+    url = tmp_path / "run"
+    prepare(url, tiny_config, photographs)
+    record = url / "run.json"
+    record.write_text(record.read_text().replace('"keep_checkpoints": "all"', '"keep_checkpoints": "last:1"'))
+    assert main(["index-images", "--run", str(url)]) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert len(said) == 1
+    assert "config.placement is not what was written (placement.keep_checkpoints 'all' -> 'last:1')" in said[0]
+    assert main(["index-images", "--run", str(url), "--with-parent", str(os.getppid())]) == 0
+    assert "warning" not in capsys.readouterr().err

@@ -1,23 +1,28 @@
 """A whole run on S3, photographs on S3 too, against a real HTTP server and its faults."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from schemas.errors import EXIT_PREEMPTED, UnreachableError
+from schemas.errors import EXIT_PREEMPTED, PreemptedError, UnreachableError
 from schemas.plan import Step, plan
 from schemas.stages import StageRequest
+from stages import heart
 from stages.execute import run_stage
-from storage import layout, s3_connection
+from storage import layout, s3_connection, s3_lease
 from storage.artifacts import Standings, standing
 from storage.checkpoints import decode_tensors
 from storage.masks import MaskRow, create_mask_store, write_shard
 from storage.run import Run, open_run
+from storage.s3 import S3Store
 from storage.store import open_store
 from storage.verification import verify_run
 from tests.object_server import ObjectServer, wait_until
@@ -81,24 +86,61 @@ def test_a_run_on_s3_under_503s_equals_the_one_on_a_disk(
     assert keeping == [], "a secret of the environment was written down"
 
 
+def lose_the_server(monkeypatch: pytest.MonkeyPatch, server: ObjectServer, then: Callable[[], None]) -> list[float]:
+    """Let it go away as a stage is about to write its model, log lines unsaved; holds when, once it has."""
+    write, gone = S3Store.write, list[float]()
+
+    def lose_and_write(store: S3Store, path: str, data: bytes) -> None:
+        if path.endswith(layout.MODEL) and not gone:
+            server.stop()
+            gone.append(time.monotonic())
+            then()
+        write(store, path, data)
+
+    # Beats are under way whenever the stage gives up.
+    monkeypatch.setattr(heart, "BEAT_SECONDS", 0.3)
+    monkeypatch.setattr(s3_lease, "BEAT_SECONDS", 0.3)
+    monkeypatch.setattr(s3_lease, "STALE_SECONDS", 3.0)
+    monkeypatch.setattr(s3_connection, "_LONGEST_PAUSE", 0.4)
+    monkeypatch.setattr(S3Store, "write", lose_and_write)
+    return gone
+
+
 def test_a_stage_that_loses_the_server_stops_in_one_line_and_goes_on_later(
-    object_server: ObjectServer,
-    bucket: str,
-    data: str,
-    tiny_config: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    object_server: ObjectServer, bucket: str, data: str, tiny_config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """One outage is waited for once: not again by its log, its sign of life and its lease, each in turn."""
     url = f"s3://{bucket}/run"
-    prepare(url, tiny_config, data)
-    monkeypatch.setattr(s3_connection, "GIVE_UP_SECONDS", 0.5)
-    object_server.stop()
+    run = prepare(url, tiny_config, data)
+    run_stage(StageRequest(run=url, stage="index-images"))
+    gone = lose_the_server(monkeypatch, object_server, then=lambda: None)
+    model = f"{url}/{standing(run, 'warm-up').folder}/{layout.MODEL}"
+    monkeypatch.setattr(s3_connection, "GIVE_UP_SECONDS", 4.0)
     try:
-        with pytest.raises(UnreachableError, match="no answer for .* the same command goes on") as caught:
-            run_all(url)
+        with pytest.raises(UnreachableError, match=f"^{model}: no answer for .* the same command goes on") as caught:
+            run_stage(StageRequest(run=url, stage="warm-up"))
+        waited = time.monotonic() - gone[0]
     finally:
         object_server.start()
     assert "\n" not in str(caught.value)
-    assert open_run(url).record.photographs == 18
+    assert 4 < waited < 1.3 * 4 + 1
+    assert run_stage(StageRequest(run=url, stage="warm-up")).computed
+
+
+def test_a_stage_that_is_asked_to_stop_does_not_wait_for_a_lost_server(
+    object_server: ObjectServer, bucket: str, data: str, tiny_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"s3://{bucket}/run"
+    prepare(url, tiny_config, data)
+    run_stage(StageRequest(run=url, stage="index-images"))
+    gone = lose_the_server(monkeypatch, object_server, then=lambda: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(s3_connection, "_HURRIED_SECONDS", 1.0)
+    try:
+        with pytest.raises(PreemptedError, match=f"^warm-up: stopped; {url}/.*/{layout.MODEL}: no answer for . s"):
+            run_stage(StageRequest(run=url, stage="warm-up"))
+        assert 1 < time.monotonic() - gone[0] < 4
+    finally:
+        object_server.start()
 
 
 def test_masks_on_s3_are_opened_in_a_notebook(bucket: str, tmp_path: Path) -> None:
@@ -130,29 +172,45 @@ def test_a_run_that_is_killed_and_whose_server_goes_away_for_20_seconds_ends_equ
 ) -> None:
     """Stages in processes of their own, the cache gone after each kill, as on another machine."""
     url = f"s3://{bucket}/run"
-    run = prepare(url, tiny_config, data)
+    run = prepare(url, tiny_config, data, "placement.checkpoint_every_minutes=0.00001")
     for step in plan(run.config):
         command = [sys.executable, "-P", "-m", "stages", step.stage, "--run", url]
         command += [] if step.cycle is None else ["--cycle", str(step.cycle)]
         for attempt in range(2 if step.name in KILLED else 1):
-            cache = tmp_path / f"{step.name} {attempt}"
-            child = subprocess.Popen(command, env=os.environ | {"CYBORGS_CACHE": str(cache)})
+            cache, words = tmp_path / f"{step.name} {attempt}", tmp_path / f"{step.name} {attempt}.err"
+            with words.open("w") as error:
+                child = subprocess.Popen(command, env=os.environ | {"CYBORGS_CACHE": str(cache)}, stderr=error)
             if step.name in KILLED and attempt == 0:
-                wait_until(lambda step=step: is_at_work(run, step), 120)
+                wait_until(lambda step=step: has_begun(run, step), 120)
                 child.kill()
-                child.wait()
+                assert child.wait() == -signal.SIGKILL
+                assert standing(run, step.stage, step.cycle).manifest is None, "too late: this test shows nothing"
                 continue
             if step.name == CUT_OFF:
-                wait_until(lambda step=step: is_at_work(run, step), 120)
+                wait_until(lambda step=step: has_begun(run, step), 120)
                 with object_server.gone(20):
                     assert child.poll() is None
-            assert child.wait() == 0, step.name
+            assert child.wait() == 0, words.read_text()
+            assert (step.name == CUT_OFF) == ("no answer" in words.read_text())
+            if attempt and step.stage != "evaluate":
+                assert "going on from where it stopped" in words.read_text()
+            if attempt and step.stage in ("warm-up", "train"):
+                assert first_step(run, step) > 1, "it began anew"
     assert_equals(url, undisturbed)
 
 
-def is_at_work(run: Run, step: Step) -> bool:
-    """Whether somebody holds a lease on a step."""
-    return any(path.endswith(f"/{layout.LEASE}") for path in run.store.list(layout.step_folder(step)))
+def has_begun(run: Run, step: Step) -> bool:
+    """Whether a step has saved something to go on from; of an evaluation, which saves nothing, that it is at work."""
+    paths = run.store.list(layout.step_folder(step))
+    if step.stage == "evaluate":
+        return any(path.endswith(f"/{layout.LEASE}") for path in paths)
+    return any(f"/{layout.PARTIAL}/" in path for path in paths)
+
+
+def first_step(run: Run, step: Step) -> int:
+    """The first step that the last attempt logged."""
+    last = max(run.store.list(layout.log_folder(step)))
+    return int(json.loads(run.store.read(last).splitlines()[0])["step"])
 
 
 SHORT_LEASE = """

@@ -1,5 +1,8 @@
 """Temporary folders of stages: gone with their process, swept when it was killed, never taken from the living."""
 
+import errno
+import fcntl
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -51,3 +54,19 @@ def test_no_room_for_one_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
     with pytest.raises(RunError, match="no temporary folder can be made: No such file.*TMPDIR"):
         scratch.own_temporary_folder()
+
+
+def test_a_place_that_knows_no_locks_is_named_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As over NFS without a lock daemon: once said, not tried with one new folder after the other."""
+    from schemas.errors import RunError
+    from stages import scratch
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(scratch, "_held", [])
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(RunError, match=f"^temporary folder {tmp_path}: .*No locks available.*TMPDIR$"):
+        scratch.own_temporary_folder()
+    assert list(tmp_path.iterdir()) == []

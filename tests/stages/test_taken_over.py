@@ -1,5 +1,6 @@
 """A stage that stood still for so long that another process took its work over: it leaves what is saved alone."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from schemas.errors import PreemptedError
 from schemas.stages import StageRequest
+from stages import execute
 from stages.execute import run_stage
 from storage import layout
 from storage.artifacts import Standings
@@ -67,3 +69,27 @@ def test_it_asks_before_it_saves_and_does_not_wait_to_be_told(
         with pytest.raises(PreemptedError, match=f"^{TRAIN}: stopped; another process has taken the work over"):
             run_stage(StageRequest(run=str(untrained), stage="train", cycle=0))
     assert open_run(str(untrained)).store.list(str(found.folder)) == []
+
+
+def test_the_log_is_on_the_disk_before_the_manifest(
+    tmp_path: Path, photographs: Path, tiny_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut after the commit may not take the last lines: nobody would compute them again."""
+    prepare(tmp_path / "run", tiny_config, photographs)
+    run_stage(StageRequest(run=str(tmp_path / "run"), stage="index-images"))
+    synced, sync = dict[str, int](), os.fsync
+
+    def remember(descriptor: int) -> None:
+        synced[str(Path(f"/proc/self/fd/{descriptor}").readlink())] = os.fstat(descriptor).st_size
+        sync(descriptor)
+
+    def commit(*_: object, **__: object) -> None:
+        logs = list((tmp_path / "run" / "logs" / "warm-up").glob("*.jsonl"))
+        assert logs, "nothing was logged: this test shows nothing"
+        assert {str(path): synced.get(str(path)) for path in logs} == {str(path): path.stat().st_size for path in logs}
+        raise PreemptedError("seen")
+
+    monkeypatch.setattr(os, "fsync", remember)
+    monkeypatch.setattr(execute, "commit_artifact", commit)
+    with pytest.raises(PreemptedError, match="seen"):
+        run_stage(StageRequest(run=str(tmp_path / "run"), stage="warm-up"))

@@ -1,12 +1,14 @@
 """COCO json files as lists of photographs."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from schemas.errors import DataError
+from storage.coco import annotated_photographs
 from storage.photographs import list_candidates, source_folder
 from storage.sources import LocalFolder
 from tests.storage.samples import make_photographs
@@ -150,6 +152,19 @@ def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
         keys(file)
     with pytest.raises(DataError, match=r"no such folder .*none"):
         keys(f"{file}={tmp_path / 'none'}")
+
+
+def test_a_pipe_is_no_photograph_and_no_json(tmp_path: Path) -> None:
+    """Nobody writes into it, so it would be waited for without end."""
+    make_photographs(tmp_path / "images", 1)
+    os.mkfifo(tmp_path / "images" / "pipe.png")
+    found = list_candidates((str(annotations(tmp_path / "my.json", images("0.png", "pipe.png"))),))
+    assert [(c.key, c.bytes > 0) for c in found] == [("0.png", True), ("pipe.png", False)]
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(DataError, match=r"no such file .*pipe\.json"):
+        keys(tmp_path / "pipe.json")
+    with pytest.raises(DataError, match=r"pipe\.json cannot be read: it is not a regular file"):
+        annotated_photographs(str(tmp_path / "pipe.json"))
 
 
 def test_it_can_stand_beside_a_folder(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 from schemas.digests import digest_bytes
 from schemas.errors import DataError, PhotographChangedError
 from storage.photographs import (
+    Candidate,
     Limits,
     PhotographReader,
     decode,
@@ -21,6 +22,7 @@ from storage.photographs import (
     inspect,
     list_candidates,
     listing_digest,
+    read_candidate,
     source_folder,
 )
 from storage.sources import LocalFolder
@@ -82,6 +84,24 @@ def test_a_dangling_link_is_listed_for_the_quarantine(tmp_path: Path) -> None:
     put(tmp_path, "a.jpg")
     (tmp_path / "gone.jpg").symlink_to("nowhere")
     assert [(c.key, c.bytes) for c in list_candidates((str(tmp_path),))] == [("a.jpg", 5), ("gone.jpg", -1)]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_would_never_end_is_named_and_not_read(tmp_path: Path, kind: str) -> None:
+    """As a link in a folder, and by itself where a COCO json names it."""
+    put(tmp_path / "data", "a.jpg")
+    odd = tmp_path / "pipe.png" if kind == "pipe" else Path("/dev/zero")
+    if kind == "pipe":
+        os.mkfifo(odd)
+    (tmp_path / "data" / "odd.png").symlink_to(odd)
+    found = list_candidates((str(tmp_path / "data"),))
+    assert [(c.key, c.bytes) for c in found] == [("a.jpg", 5), ("odd.png", -1)]
+    for folder, key in ((LocalFolder(tmp_path / "data"), "odd.png"), (LocalFolder(odd.parent), odd.name)):
+        assert folder.size(key) == -1
+        with pytest.raises(OSError, match="not a regular file"):
+            read_candidate(folder, Candidate(0, key, -1), Limits())
+        with pytest.raises(PhotographChangedError, match="cannot be read: it is not a regular file"):
+            PhotographReader([folder], [0], [key], ["0" * 32])(0)
 
 
 def test_several_sources_keep_the_order_they_were_given_in(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """run.json: created once, opened, never silently wrong."""
 
+import errno
 import json
+import os
 import shutil
 import threading
 from collections.abc import Callable
@@ -71,6 +73,72 @@ def test_creating_again_with_other_settings_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="other settings"):
         make_run(tmp_path / "run", small_config(seed=1))
     assert open_run(str(tmp_path / "run")).record == first.record
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"data": ("elsewhere",)}, "photographs"),
+        ({"pins": {"photographs": "1" * 32}}, "photographs"),
+        ({"pins": {"photographs": "0" * 32, "start": "2" * 32}, "start": "weights.pth"}, "start weights"),
+        ({"data": ("elsewhere",), "config": small_config(seed=1)}, "settings and photographs"),
+    ],
+)
+def test_creating_again_from_something_else_is_refused_and_says_what(
+    tmp_path: Path, changes: dict[str, Any], what: str
+) -> None:
+    """Two at once: the second has seen no run, and must not go on with what the first was told."""
+    first = make_run(tmp_path / "run")
+    whole = snapshot(tmp_path / "run")
+    with pytest.raises(RunError, match=rf"run .*run: somebody else has just created it with other {what}: choose"):
+        make_run(tmp_path / "run", **changes)
+    assert snapshot(tmp_path / "run") == whole
+    assert open_run(str(tmp_path / "run")).record == first.record
+
+
+def test_a_creation_that_is_refused_leaves_no_run_behind(tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    root.mkdir()
+    (root / "history").write_text("a person's own")
+    with pytest.raises(RunError, match="history.*a file stands in the way"):
+        make_run(root)
+    assert snapshot(root) == {"history": b"a person's own"}
+    assert find_run(str(root)) is None
+    (root / "history").unlink()
+    assert open_run(make_run(root).store.url).restored is None
+
+
+def test_a_second_creation_that_is_refused_leaves_the_first(tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    make_run(root)
+    without_copies(root)
+    (root / "history").write_text("")
+    whole = snapshot(root)
+    with pytest.raises(RunError, match="history.*a file stands in the way"):
+        make_run(root)
+    assert snapshot(root) == whole
+
+
+def test_a_folder_in_place_of_the_record_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "run" / "run.json").mkdir(parents=True)
+    for attempt in (find_run, open_run, lambda url: make_run(Path(url))):
+        with pytest.raises(RunError, match=r"run\.json cannot be read: Is a directory") as caught:
+            attempt(str(tmp_path / "run"))
+        assert "\n" not in str(caught.value)
+    assert list((tmp_path / "run").iterdir()) == [tmp_path / "run" / "run.json"]
+
+
+def test_a_record_that_may_not_be_read_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Denied here by hand: root may read everything."""
+    make_run(tmp_path / "run")
+
+    def denied(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    with pytest.raises(RunError, match=r"run\.json cannot be read: Permission denied") as caught:
+        find_run(str(tmp_path / "run"))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"format": 1}'])

@@ -1,19 +1,21 @@
 """The S3 store against a real HTTP server: the contract, and what only an object store has."""
 
+import errno
+import fcntl
 import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from schemas.digests import digest_bytes
 from schemas.errors import RunError, UnreachableError
-from storage import s3, s3_connection, s3_lease
+from storage import s3, s3_connection
 from storage.run import create_run, mend_record, open_run, replace_record
 from storage.s3 import S3Store
+from storage.s3_errors import PreconditionFailedError
 from storage.store import Store, open_store
 from tests.object_server import ObjectServer
 from tests.storage.samples import make_record
@@ -93,11 +95,11 @@ def test_the_answer_to_a_create_that_was_lost_does_not_lose_the_file(store: S3St
     """What stands there after a repeated request is this process' own."""
     assert store.create("a", b"mine")
     bucket = s3_connection.Bucket(store.url.split("/")[2])
-    with pytest.raises(s3_connection.PreconditionFailedError):
+    with pytest.raises(PreconditionFailedError):
         bucket.put("run/a", b"other", only_new=True)
-    with pytest.raises(s3_connection.PreconditionFailedError):
+    with pytest.raises(PreconditionFailedError):
         bucket.put("run/a", b"other", only_over='"another etag"')
-    with pytest.raises(s3_connection.PreconditionFailedError):
+    with pytest.raises(PreconditionFailedError):
         bucket.put("run/none", b"other", only_over='"another etag"')
     assert store.read("a") == b"mine"
 
@@ -154,6 +156,20 @@ def test_a_workspace_is_made_equal_to_the_bucket_and_only_changes_are_published(
     assert {path.name: path.read_bytes() for path in (elsewhere / "c").iterdir()} == {"0": b"shard 0", "1": b"shard 1"}
 
 
+def test_of_many_requests_at_once_none_begins_after_one_has_failed() -> None:
+    """Else each would wait for a lost server in turn."""
+    begun, all_at_work = list[int](), threading.Barrier(s3._REQUESTS_AT_ONCE, timeout=10)
+
+    def fail(number: int) -> None:
+        begun.append(number)
+        all_at_work.wait()
+        raise UnreachableError(f"{number}: no answer")
+
+    with pytest.raises(UnreachableError, match="^0: no answer"):
+        s3._at_once(fail, range(100))
+    assert sorted(begun) == list(range(s3._REQUESTS_AT_ONCE))
+
+
 def test_a_killed_process_leaves_no_workspace_for_long(store: S3Store, cache: Path) -> None:
     make = "import sys, os; from storage.s3 import S3Store; s = S3Store(sys.argv[1]); print(s.folder('f'), flush=True)"
     for end, stays in (("; os.kill(os.getpid(), 9)", True), ("", False)):
@@ -162,6 +178,18 @@ def test_a_killed_process_leaves_no_workspace_for_long(store: S3Store, cache: Pa
         assert Path(made).exists() == stays
     ours = store.folder("f")
     assert {path.name for path in (cache / "s3" / "work").iterdir()} == {ours.parents[1].name}
+
+
+def test_a_cache_that_knows_no_locks_is_named(store: S3Store, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As over NFS without a lock daemon: once said, not tried with one new folder after the other."""
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(RunError, match=f"^cache {cache}/s3/work: .*No locks available.*CYBORGS_CACHE$"):
+        store.folder("f")
+    assert list((cache / "s3" / "work").iterdir()) == []
 
 
 def test_copies_that_nobody_uses_are_removed(store: S3Store) -> None:
@@ -187,56 +215,6 @@ def test_a_log_reaches_the_bucket_in_parts(store: S3Store, monkeypatch: pytest.M
     assert b"".join(map(store.read, store.list("logs"))) == b"".join(b"line %d\n" % number for number in range(7))
     store.appender("logs/empty.jsonl").close()
     assert len(store.list("logs")) == 3
-
-
-def test_a_lease_that_stands_still_is_taken_over_and_its_holder_gives_way(
-    store: S3Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first holder stops beating, as if stopped by SIGSTOP, and comes back while another works."""
-    monkeypatch.setattr(s3_lease, "BEAT_SECONDS", 0.2)
-    monkeypatch.setattr(s3_lease, "STALE_SECONDS", 1.5)
-    stopped, told = threading.Event(), threading.Event()
-    beat = s3_lease._Lease.beat
-
-    def beat_unless_stopped(lease: s3_lease._Lease) -> None:
-        if lease is first and stopped.is_set():
-            return
-        beat(lease)
-
-    monkeypatch.setattr(s3_lease._Lease, "beat", beat_unless_stopped)
-    made: list[s3_lease._Lease] = []
-    make = s3_lease._Lease.__init__
-
-    def remember(lease: s3_lease._Lease, *given: object) -> None:
-        make(lease, *given)
-        made.append(lease)
-
-    monkeypatch.setattr(s3_lease._Lease, "__init__", remember)
-    with store.lease("f/lease", lost=told.set):
-        first = made[0]
-        stopped.set()
-        with store.lease("f/lease"):
-            stopped.clear()
-            assert told.wait(5), "the first holder never heard"
-            assert store.read("f/lease").decode().count(made[1]._owner) == 1
-    assert store.list("") == []
-
-
-def test_a_holder_that_beats_is_not_taken_for_dead(store: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3_lease, "BEAT_SECONDS", 0.2)
-    monkeypatch.setattr(s3_lease, "STALE_SECONDS", 2.0)
-    entered = threading.Event()
-
-    def wait() -> None:
-        with store.lease("f/lease"):
-            entered.set()
-
-    other = threading.Thread(target=wait)
-    with store.lease("f/lease"):
-        other.start()
-        assert not entered.wait(4)
-    assert entered.wait(10)
-    other.join()
 
 
 @pytest.mark.parametrize(
@@ -314,20 +292,3 @@ def test_a_server_without_conditional_writes_serves_too(
     with store.lease("f/lease"):
         assert store.list("f") == ["f/lease"]
     assert store.list("f") == []
-
-
-@pytest.mark.timeout(60)
-def test_a_lease_that_nobody_has_and_nobody_gets_is_tried_for_with_pauses_and_given_up(
-    object_server: ObjectServer, store: S3Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(s3_lease, "_POLL_SECONDS", 0.01)
-    monkeypatch.setattr(object_server, "contradicts", True)
-    before, looks, started = len(object_server.requests), list[float](), time.monotonic()
-    with (
-        pytest.raises(UnreachableError, match=f"{store.url}/f/lease: nobody has this lease and yet it cannot be taken"),
-        store.lease("f/lease", check=lambda: looks.append(time.monotonic() - started)),
-    ):
-        pytest.fail("it was taken")
-    assert len(object_server.requests) - before < 50
-    assert len(looks) == 9, "a stop was not looked for"
-    assert looks[8] - looks[7] > 4 * 0.01, "the pauses do not grow"

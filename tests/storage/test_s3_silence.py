@@ -17,9 +17,12 @@ HALF_AN_ANSWER = b'HTTP/1.1 200 OK\r\nContent-Length: 1000\r\nETag: "0"\r\n\r\nh
 
 
 class SilentServer:
-    """Accepts, reads the request, sends what it was given, and keeps the connection open."""
+    """Accepts, reads the request, sends what it was given, and keeps the connection open; if it drips, a byte is sent
+    again and again.
+    """
 
-    def __init__(self, answer: bytes) -> None:
+    def __init__(self, answer: bytes, *, drips: bool = False) -> None:
+        self._drips = drips
         self._answer, self._open = answer, list[socket.socket]()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -40,6 +43,9 @@ class SilentServer:
         try:
             while connection.recv(65536):
                 connection.sendall(self._answer)
+                while self._drips:
+                    time.sleep(0.2)
+                    connection.sendall(b".")
         except OSError:
             return
 
@@ -50,8 +56,8 @@ class SilentServer:
 
 
 @contextmanager
-def silent(answer: bytes) -> Iterator[SilentServer]:
-    server = SilentServer(answer)
+def silent(answer: bytes, *, drips: bool = False) -> Iterator[SilentServer]:
+    server = SilentServer(answer, drips=drips)
     try:
         yield server
     finally:
@@ -84,7 +90,7 @@ def test_a_silent_server_ends_in_one_line_within_bounds(
         started = time.monotonic()
         with pytest.raises(
             UnreachableError,
-            match=r"no answer for \d s \((Read timeout|Timeout on|silent for).*the same command goes on",
+            match=r"no answer for \d s \((Read timeout|Timeout on|silent or).*the same command goes on",
         ) as caught:
             request_(S3Store("s3://bucket/run"))  # type: ignore[operator]
         assert time.monotonic() - started < 15
@@ -92,3 +98,19 @@ def test_a_silent_server_ends_in_one_line_within_bounds(
     assert "\n" not in str(caught.value)
     (line,) = capsys.readouterr().err.splitlines()
     assert "no answer" in line and "trying again" in line
+
+
+@pytest.mark.timeout(60)
+def test_a_server_that_sends_a_byte_now_and_then_is_not_heard_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is never silent for long; its 1000 bytes would take more than three minutes."""
+    monkeypatch.setattr(s3_connection, "_opened", {})
+    monkeypatch.setattr(s3_connection, "_LEAST_SECONDS", 1)
+    monkeypatch.setattr(s3_connection, "_SLOWEST_BYTES_PER_SECOND", 1000)
+    monkeypatch.setattr(s3_connection, "GIVE_UP_SECONDS", 1.0)
+    with silent(HALF_AN_ANSWER, drips=True) as server:
+        for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": server.url}.items():
+            monkeypatch.setenv(name, value)
+        started = time.monotonic()
+        with pytest.raises(UnreachableError, match=r"/a: no answer for \d s \(silent or too slow\)"):
+            S3Store("s3://bucket/run").read("a")
+        assert 2.5 < time.monotonic() - started < 6, "two seconds, and one for 1000 bytes"

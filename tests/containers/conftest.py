@@ -32,3 +32,12 @@ def undisturbed(stack: Stack) -> Path:
     done = stack.run_full("undisturbed", *stack.SETTINGS)
     assert done.state == "Completed", done.log
     return stack.storage / "undisturbed"
+
+
+@pytest.fixture(scope="session")
+def undisturbed_cycle(stack: Stack) -> Path:
+    """A run of one cycle, by `cyborgs run` in a single container: what disturbed runs have to end as."""
+    settings = [part for setting in (*stack.SETTINGS, *stack.ONE_CYCLE) for part in ("--set", setting)]
+    run = ["run", "demo", "--run", "/storage/undisturbed-cycle", "--data", "/data"]
+    stack.run_image("cyborgs", *run, *settings, "--set", "placement.launcher=inline")
+    return stack.storage / "undisturbed-cycle"

@@ -16,6 +16,8 @@ ROOT = Path(__file__).parents[2]
 PORT = 4233
 API = f"http://127.0.0.1:{PORT}/api"
 PROJECT = "cyborgstest"
+FINAL = frozenset({"Completed", "Failed", "Crashed", "Cancelled", "Preempted"})
+"""Names of states in which a flow run ends."""
 
 
 @dataclass
@@ -57,10 +59,13 @@ class Stack:
         "numerics.threads=1",
     )
     """Two cycles on 18 small photographs; eight stages."""
-    SAVE_OFTEN = "placement.checkpoint_every_minutes=0.02"
+    ONE_CYCLE = ("schedule.epochs=48", "schedule.bootstrap_every_epochs=0")
+    """Laid over them: five stages, training three times as long."""
+    SAVE_OFTEN = "placement.checkpoint_every_minutes=0.05"
+    """A save takes its time too: 180 MB that have to outlive a power cut."""
 
     def __init__(self, photographs: Path, storage: Path, base: Path, *, uid: int) -> None:
-        self.photographs, self.storage = photographs, storage
+        self.photographs, self.storage, self.uid = photographs, storage, uid
         self._env_file = base / "env"
         self._environment = {**os.environ, "PREFECT_API_URL": API, "DO_NOT_TRACK": "1", "PREFECT_HOME": str(base / "p")}
         socket = os.environ.get("DOCKER_HOST", "").removeprefix("unix://") or "/var/run/docker.sock"
@@ -114,6 +119,15 @@ class Stack:
     def docker(self, *arguments: str) -> str:
         return run([os.environ.get("DOCKER", "docker"), *arguments])
 
+    def run_image(self, *command: str) -> str:
+        """Run a command in the image alone, with the rights of a stage's container and nothing of Prefect around it."""
+        return self.docker(
+            "run", "--rm", "--read-only", "--tmpfs", "/tmp", "--tmpfs", "/home/cyborgs:mode=1777",
+            "--tmpfs", "/cache:mode=1777", "--shm-size", "512m", "--user", f"{self.uid}:{self.uid}",
+            "--volume", f"{self.storage}:/storage", "--volume", f"{self.photographs}:/data:ro",
+            os.environ["CYBORGS_IMAGE"], *command,
+        )  # fmt: skip
+
     def prefect(self, *arguments: str) -> str:
         return run([sys.executable, "-P", "-m", "prefect", *arguments], cwd=ROOT, env=self._environment)
 
@@ -136,8 +150,7 @@ class Stack:
 
     def finish(self, flow_run: str, *, seconds: float = 400) -> FlowRun:
         """Wait for the end of a flow run."""
-        final = {"Completed", "Failed", "Crashed", "Cancelled", "Preempted"}
-        wait_for(lambda: self.read(flow_run).state in final, f"the end of {flow_run}", seconds=seconds)
+        wait_for(lambda: self.read(flow_run).state in FINAL, f"the end of {flow_run}", seconds=seconds)
         found = self.read(flow_run)
         found.log = self.log(flow_run)
         return found
@@ -176,12 +189,27 @@ class Stack:
         """Names of containers that begin so; without further arguments those that are there now."""
         return self.docker("ps", "--filter", f"name=^{name}", "--format", "{{.Names}}", *arguments).split()
 
-    def wait_for_save(self, name: str) -> str:
-        """Until train cycle 0 of a run has saved a partial state; the name of its container."""
+    def wait_for_save(self, flow: str, name: str) -> str:
+        """Until a flow run's train cycle 0 has saved a partial state; the name of its container."""
         train = self.storage / name / "cycle-000" / "train"
-        wait_for(lambda: any(train.glob("*/partial/state")), f"a partial state of {name}")
+
+        def saved() -> bool:
+            now = self.read(flow)
+            assert now.state not in FINAL, f"{name} {now.state}: {now.message}\n{self.log(flow)}"
+            return any(train.glob("*/partial/state"))
+
+        wait_for(saved, f"a partial state of {name}", seconds=240)
         (container,) = self.containers(f"train-cycle-0-of-{name}", "--filter", "status=running")
         return container
+
+    def wait_until_it_goes_on(self, name: str, *, after: int) -> tuple[str, str]:
+        """Until train cycle 0 of a run goes on in a flow run behind that many others; its id, and its container."""
+        train = {"deployment": "cyborgs-stage/train", "like": f"train cycle 0 of {name}"}
+        wait_for(lambda: len(self.flow_runs(**train)) > after, f"train cycle 0 of {name} once more", seconds=240)
+        stage = self.flow_runs(**train)[0].id
+        wait_for(lambda: "going on from where it stopped" in self.log(stage), f"{name} going on", seconds=120)
+        (container,) = self.containers(f"train-cycle-0-of-{name}", "--filter", "status=running")
+        return stage, container
 
     def manifests(self, name: str) -> list[dict[str, Any]]:
         """All manifests of a run."""

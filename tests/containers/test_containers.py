@@ -115,13 +115,8 @@ def test_orchestration_costs_little_over_the_stage_alone(
     for stage, cycle in (("warm-up", None), ("bootstrap-masks", 0), ("train", 1), ("evaluate", 1)):
         name = stage if cycle is None else f"{stage} cycle {cycle}"
         started = time.monotonic()
-        stack.docker(
-            "run", "--rm", "--read-only", "--tmpfs", "/tmp", "--tmpfs", "/home/cyborgs:mode=1777", "--shm-size", "512m",
-            "--user", f"{UID}:{UID}", "--tmpfs", "/cache:mode=1777",
-            "--volume", f"{stack.storage}:/storage", "--volume", f"{stack.photographs}:/data:ro",
-            os.environ["CYBORGS_IMAGE"], "python", "-P", "-m", "stages", stage, "--run", "/storage/alone", "--force",
-            *([] if cycle is None else ["--cycle", str(cycle)]),
-        )  # fmt: skip
+        at = [] if cycle is None else ["--cycle", str(cycle)]
+        stack.run_image("python", "-P", "-m", "stages", stage, "--run", "/storage/alone", "--force", *at)
         rows.append((name, took[name], time.monotonic() - started))
     with capsys.disabled():
         print("\nstage                    in the flow   alone   orchestration")

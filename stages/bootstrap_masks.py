@@ -134,15 +134,15 @@ def _load_backbone(context: Context, prefetch: "_Prefetch", rows: int) -> Backbo
     backbone = Backbone(config.network.architecture, seed=0)
     backbone.load_state_dict(read_backbone(context.input("checkpoint").path(layout.MODEL)))
     backbone.to(context.device).to(memory_format=torch.channels_last).eval()
-    if not config.masks.refresh_batch_norm:
-        return backbone
-    groups = list(_groups(range(rows), config.masks.images_per_group))[: config.masks.refresh_batch_norm]
-    return with_fresh_statistics(
-        backbone,
-        prefetch.groups(groups),
-        config.masks.layer,
-        bfloat16=computes_in_bfloat16(config),
-    )
+    if config.masks.refresh_batch_norm:
+        groups = list(_groups(range(rows), config.masks.images_per_group))[: config.masks.refresh_batch_norm]
+        backbone = with_fresh_statistics(
+            backbone,
+            prefetch.groups(groups),
+            config.masks.layer,
+            bfloat16=computes_in_bfloat16(config),
+        )
+    return backbone.folded().to(memory_format=torch.channels_last)
 
 
 def _shard_rows(

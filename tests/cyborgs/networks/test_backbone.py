@@ -119,3 +119,26 @@ def test_layers_may_be_any_iterable(backbone: Backbone, images: Tensor) -> None:
         found = backbone(images, (name for name in ("layer1", "layer2.0")))
         expected = backbone(images, ["layer1", "layer2.0"])
     assert list(found) == list(expected)
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "resnet50"])
+def test_folded_batch_norms_leave_the_function_as_it_is(architecture: str, images: Tensor) -> None:
+    """With statistics, scales and shifts that are far from where they start."""
+    network, random = Backbone(architecture, seed=1), torch.Generator().manual_seed(2)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor in (module.running_mean, module.bias):
+                assert tensor is not None
+                tensor.data.normal_(0, 0.3, generator=random)
+            for tensor in (module.running_var, module.weight):
+                assert tensor is not None
+                tensor.data.uniform_(0.5, 1.5, generator=random)
+    layers = ("layer1", "layer2.0", "layer4")
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    folded = network.folded()
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    with torch.no_grad():
+        expected, found = network.eval()(images, layers), folded(images, layers)
+    for layer in layers:
+        assert (found[layer] - expected[layer]).norm() <= 1e-5 * expected[layer].norm(), layer
+    assert all(tensor.equal(before[name]) for name, tensor in network.state_dict().items()), "the original was changed"

@@ -29,6 +29,7 @@ _CYCLE_FOLDERS = {_FOLDERS[stage] for stage in CYCLE_STAGES}
 MASKS = "masks.zarr"
 MODEL = "model.safetensors"
 TRAINING_STATE = "training_state.safetensors"
+CHECKPOINT_FILES = (MODEL, TRAINING_STATE)
 METRICS = "metrics.json"
 PHOTOGRAPHS = "photographs.csv"
 QUARANTINE = "quarantine.csv"

@@ -12,8 +12,6 @@ from storage import layout
 from storage.artifacts import Standing, Standings
 from storage.run import Run
 
-_FILES = (layout.MODEL, layout.TRAINING_STATE)
-
 
 def thin_out(run: Run) -> list[str]:
     """Let go of checkpoints that the policy does not keep and every stage that reads them is done with.
@@ -30,8 +28,8 @@ def thin_out(run: Run) -> list[str]:
         if found.manifest is None or found.thinned or _readers_left(found.step, standings):
             continue
         # The note first: a file that is missing without one would count as damage.
-        run.store.write(f"{found.folder}/{layout.THINNED}", json.dumps(_FILES).encode())
-        for name in _FILES:
+        run.store.write(f"{found.folder}/{layout.THINNED}", json.dumps(layout.CHECKPOINT_FILES).encode())
+        for name in layout.CHECKPOINT_FILES:
             run.store.delete(f"{found.folder}/{name}")
         gone.append(found.step.name)
     return gone

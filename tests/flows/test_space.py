@@ -77,12 +77,12 @@ def test_checkpoints_that_will_be_taken_back_have_to_fit_too(tmp_path: Path, mon
     config = small_config(placement={"keep_checkpoints": "last:1"}, schedule={"checkpoint_epochs": [1]})
     run = make_run(tmp_path / "run", config)
     for step in plan(config):
-        commit(run, step.stage, step.cycle, content=step.name)
+        commit(run, step.stage, step.cycle, content=step.name, name=layout.MODEL)
     monkeypatch.setattr(LocalStore, "free_bytes", lambda _: 0)
     thinned = [found for found in Standings(run).all() if found.step.name in ("warm-up", "train cycle 0")]
     for found in thinned:
-        run.store.write(f"{found.folder}/{layout.THINNED}", json.dumps(["file.bin"]).encode())
-        run.store.delete(f"{found.folder}/file.bin")
+        run.store.write(f"{found.folder}/{layout.THINNED}", json.dumps([layout.MODEL]).encode())
+        run.store.delete(f"{found.folder}/{layout.MODEL}")
     check_space_left(run)  # nothing is to be done: nobody reads them
 
     wanted = standing(run, "evaluate", 0)

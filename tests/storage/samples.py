@@ -74,14 +74,20 @@ def make_run(root: Path, config: RunConfig | None = None, **changes: Any) -> Run
 
 
 def commit(
-    run: Run, stage: StageName, cycle: int | None = None, *, content: str = "c", data: bytes = b"data"
+    run: Run,
+    stage: StageName,
+    cycle: int | None = None,
+    *,
+    content: str = "c",
+    data: bytes = b"data",
+    name: str = "file.bin",
 ) -> Manifest:
-    """Commit an artifact of one file, `file.bin`, at the key that the step has now."""
+    """Commit an artifact of one file at the key that the step has now."""
     step = find_step(run.config, stage, cycle)
     standings = Standings(run)
     found = standings.of(step)
     assert found.key is not None and found.folder is not None
-    run.store.write(f"{found.folder}/file.bin", data)
+    run.store.write(f"{found.folder}/{name}", data)
     inputs = {role: manifest.content for role, name in step.inputs if (manifest := standings.input(name).manifest)}
     return commit_artifact(
         run,

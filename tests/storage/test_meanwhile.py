@@ -71,6 +71,15 @@ def test_a_missing_file_is_still_damage(run: Run) -> None:
     assert standing(run, "train", 0).manifest is None
 
 
+def test_a_note_of_what_was_let_go_counts_whatever_has_become_of_it(run: Run) -> None:
+    """A byte of it that changed must not cost the checkpoint's step, which would be trained again."""
+    model = checkpoint(run)
+    assert "train cycle 0" in thin_out(run)
+    run.store.write(f"{model.rpartition('/')[0]}/{layout.THINNED}", b"\x00")
+    assert [finding.damage for finding in verify_run(run) if finding.damage] == []
+    assert standing(run, "train", 0).thinned
+
+
 def test_an_artifact_that_is_made_anew_while_it_is_read_keeps_its_manifest(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

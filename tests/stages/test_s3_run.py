@@ -123,7 +123,7 @@ def test_a_stage_that_loses_the_server_stops_in_one_line_and_goes_on_later(
     finally:
         object_server.start()
     assert "\n" not in str(caught.value)
-    assert 4 < waited < 1.3 * 4 + 1
+    assert 4 < waited < 2 * 4
     assert run_stage(StageRequest(run=url, stage="warm-up")).computed
 
 
@@ -138,7 +138,7 @@ def test_a_stage_that_is_asked_to_stop_does_not_wait_for_a_lost_server(
     try:
         with pytest.raises(PreemptedError, match=f"^warm-up: stopped; {url}/.*/{layout.MODEL}: no answer for . s"):
             run_stage(StageRequest(run=url, stage="warm-up"))
-        assert 1 < time.monotonic() - gone[0] < 4
+        assert 1 < time.monotonic() - gone[0] < 20, "it waits for minutes where nobody asks"
     finally:
         object_server.start()
 

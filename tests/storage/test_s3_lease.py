@@ -95,7 +95,7 @@ def test_a_lost_server_is_waited_for_until_somebody_asks_to_stop(
         try:
             with pytest.raises(UnreachableError, match=f"^{store.url}/a: no answer for"):
                 store.read("a")
-            assert 0.5 < time.monotonic() - started < 3
+            assert 0.5 < time.monotonic() - started < 20, "it waits for minutes where nobody asks"
         finally:
             object_server.start()
         assert store.read("a") == b"1", "the next request was not tried"

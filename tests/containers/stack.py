@@ -45,9 +45,9 @@ class Stack:
         "augmentation.crop_size=64",
         "augmentation.blur_kernel=5",
         "optimization.batch_size=4",
-        "schedule.epochs=20",
+        "schedule.epochs=9",
         "schedule.warmup_epochs=1",
-        "schedule.bootstrap_every_epochs=16",
+        "schedule.bootstrap_every_epochs=5",
         "vmf.clusters=4",
         "masks.max_side=96",
         "masks.clusters=[2,8]",
@@ -59,8 +59,8 @@ class Stack:
         "numerics.threads=1",
     )
     """Two cycles on 18 small photographs; eight stages."""
-    ONE_CYCLE = ("schedule.epochs=40", "schedule.bootstrap_every_epochs=0")
-    """Laid over them: five stages, training more than twice as long."""
+    ONE_CYCLE = ("schedule.epochs=28", "schedule.bootstrap_every_epochs=0")
+    """Laid over them: five stages, training long enough to be cut short twice."""
     SAVE_OFTEN = "placement.checkpoint_every_minutes=0.03"
     """A save takes its time too: 180 MB that have to outlive a power cut."""
 

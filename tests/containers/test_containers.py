@@ -105,24 +105,30 @@ def test_two_runs_take_turns_on_one_gpu_slot(stack: Stack) -> None:
 def test_orchestration_costs_little_over_the_stage_alone(
     stack: Stack, undisturbed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The task of a stage in `cyborgs/full` against `python -m stages` in the same image, on a copy of the run."""
+    """The task of a stage in `cyborgs/full` against `python -m stages` in the same image, on a copy of the run.
+
+    The lesser of both cycles' seconds on either side: what else the machine does meanwhile only adds to them.
+    """
     (flow,) = [f for f in stack.flow_runs("cyborgs/full") if f.name.endswith("undisturbed")][-1:]
     tasks = request("POST", "/task_runs/filter", {"flow_runs": {"id": {"any_": [flow.id]}}})
     took = {task["name"]: task["total_run_time"] for task in tasks if not task["name"].startswith("cyborgs-stage")}
     shutil.copytree(undisturbed, stack.storage / "alone", symlinks=True)
     run(["chown", "-R", f"{UID}:{UID}", str(stack.storage / "alone")])
     rows = []
-    for stage, cycle in (("warm-up", None), ("bootstrap-masks", 0), ("train", 1), ("evaluate", 1)):
-        name = stage if cycle is None else f"{stage} cycle {cycle}"
-        started = time.monotonic()
-        at = [] if cycle is None else ["--cycle", str(cycle)]
-        stack.run_image("python", "-P", "-m", "stages", stage, "--run", "/storage/alone", "--force", *at)
-        rows.append((name, took[name], time.monotonic() - started))
+    for stage in ("bootstrap-masks", "train", "evaluate"):
+        alone = []
+        for cycle in (0, 1):
+            started = time.monotonic()
+            stack.run_image(
+                "python", "-P", "-m", "stages", stage, "--run", "/storage/alone", "--force", "--cycle", str(cycle)
+            )
+            alone.append(time.monotonic() - started)
+        rows.append((stage, min(took[f"{stage} cycle {cycle}"] for cycle in (0, 1)), min(alone)))
     with capsys.disabled():
-        print("\nstage                    in the flow   alone   orchestration")
-        for name, orchestrated, alone in rows:
-            print(f"{name:<24} {orchestrated:9.1f} s {alone:6.1f} s {orchestrated - alone:9.1f} s")
-    assert max(orchestrated - alone for _, orchestrated, alone in rows) <= 8
+        print("\nstage                in the flow    alone   orchestration")
+        for name, orchestrated, stage_alone in rows:
+            print(f"{name:<20} {orchestrated:9.1f} s {stage_alone:6.1f} s {orchestrated - stage_alone:13.1f} s")
+    assert max(orchestrated - stage_alone for _, orchestrated, stage_alone in rows) <= 8
 
 
 def test_the_image_holds_no_secret_no_cache_and_no_tests(stack: Stack) -> None:

@@ -16,7 +16,9 @@ class UsedWeights(Record):
     source: str
     """File, run or "random", as it was given."""
     name: str
-    """What several seeds of the same have in common, such as `random resnet18` or `small, cycle 2`."""
+    """As people call it, such as `random resnet18` or `small, cycle 2`; several may be called so."""
+    kind: str
+    """Digest of all that several seeds of the same have in common: a run's config, photographs, cycle and encoder."""
     architecture: str
     seed: int | None
     """That a run or random weights started from; None of a file."""
@@ -37,7 +39,7 @@ class UsedData(Record):
     photographs: dict[str, int]
     """Split -> how many took part."""
     left_out: dict[str, int]
-    """Reason -> how many photographs did not take part, such as those without a label."""
+    """What did not take part, such as photographs without a label -> how many."""
 
 
 class ProtocolResult(Record):

@@ -1,6 +1,5 @@
 """`cyborgs compare`: results of evaluations side by side, with what several seeds allow to say."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,10 +33,10 @@ def read_result(path: Path) -> ProtocolResult:
 
 
 def compare_results(results: Sequence[ProtocolResult]) -> list[Table]:
-    """A table for each protocol, settings and data; weights of one name are seeds of the same.
+    """A table for each protocol, settings and data.
 
     Raises:
-        DataError: a seed of the same weights is given twice.
+        DataError: a result is given twice.
     """
     kinds: dict[str, list[ProtocolResult]] = {}
     for result in results:
@@ -47,27 +46,54 @@ def compare_results(results: Sequence[ProtocolResult]) -> list[Table]:
 
 
 def _table(results: list[ProtocolResult]) -> Table:
-    groups: dict[str, list[ProtocolResult]] = {}
-    for result in results:
-        groups.setdefault(result.weights.name, []).append(result)
-    for name, members in groups.items():
-        seeds = [json.dumps([each.weights.digest, each.seeds], sort_keys=True) for each in members]
-        if len(set(seeds)) < len(seeds):
-            raise DataError(
-                f"{results[0].protocol} of {name}: the same weights and seeds are given twice: name each once"
-            )
+    columns = _columns(results)
     first = results[0]
     figures = list(dict.fromkeys(figure for result in results for figure in result.figures))
+    paper = {} if first.smoke else PAPER.get(first.protocol, {})
     rows = []
     for figure in figures:
-        samples = [[each.figures[figure] for each in members if figure in each.figures] for members in groups.values()]
+        samples = [[each.figures[figure] for each in members if figure in each.figures] for members in columns]
         values = [summarise(sample) if sample else None for sample in samples]
         differences = [None] + [
             difference(samples[0], sample) if samples[0] and sample else None for sample in samples[1:]
         ]
-        rows.append(Row(figure, values, differences, PAPER.get(first.protocol, {}).get(figure)))
-    columns = [(name, len(members)) for name, members in groups.items()]
-    return Table(first.protocol, first.smoke, first.data.path, columns, rows)
+        said = paper.get(figure)
+        whole = said is not None and first.figures.get("classes", said.classes) == said.classes
+        rows.append(Row(figure, values, differences, (said.value, said.where) if said is not None and whole else None))
+    named = zip(_names(columns), columns, strict=True)
+    return Table(first.protocol, first.smoke, first.data.path, [(name, len(members)) for name, members in named], rows)
+
+
+def _columns(results: list[ProtocolResult]) -> list[list[ProtocolResult]]:
+    """Results that differ in their seeds alone, together; the same seed again is other weights.
+
+    Raises:
+        DataError: a result is given twice.
+    """
+    columns: list[list[ProtocolResult]] = []
+    for result in results:
+        same = [members for members in columns if members[0].weights.kind == result.weights.kind]
+        alike = [each for members in same for each in members if each.seeds == result.seeds]
+        if any(each.weights.digest == result.weights.digest for each in alike):
+            raise DataError(
+                f"{result.protocol} of {result.weights.name}: the same weights and seeds are given twice: "
+                "name each once"
+            )
+        free = [members for members in same if all(each.seeds != result.seeds for each in members)]
+        if free:
+            free[0].append(result)
+        else:
+            columns.append([result])
+    return columns
+
+
+def _names(columns: list[list[ProtocolResult]]) -> list[str]:
+    """What each is called, and where it is from where several are called the same."""
+    names = [members[0].weights.name for members in columns]
+    return [
+        f"{name} of {members[0].weights.source}" if names.count(name) > 1 else name
+        for name, members in zip(names, columns, strict=True)
+    ]
 
 
 def summarise(sample: Sequence[float]) -> Summary:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -62,6 +62,8 @@ class Measured:
 
     figures: Figures
     splits: dict[str, Split[Any]]
+    chosen: dict[str, Any] = field(default_factory=dict)
+    """Settings that were left out, and what stood in for them."""
 
 
 def evaluate_protocol(
@@ -105,20 +107,21 @@ def evaluate_protocol(
         raise BackboneChangedError(f"{name}: the backbone is not what was loaded: its figures mean nothing")
     left_out: dict[str, int] = {}
     for split in measured.splits.values():
-        for reason, count in split.left_out.items():
-            left_out[reason] = left_out.get(reason, 0) + count
-            tell(f"{count} photographs left out: {reason}")
-    for what, reason in measured.figures.skipped.items():
-        tell(f"skipped {what}: {reason}")
+        for what, count in split.left_out.items():
+            left_out[what] = left_out.get(what, 0) + count
+            tell(f"left out: {count} {what}")
+    for part, reason in measured.figures.skipped.items():
+        tell(f"skipped {part}: {reason}")
     seeds = {"protocol": settings.seed} | ({"weights": used.seed} if used.seed is not None else {})
     return ProtocolResult(
         protocol=name,
-        settings=settings.model_dump(mode="json", exclude={"device", "threads", "architecture", "seed"}),
+        settings=settings.model_dump(mode="json", exclude={"device", "threads", "architecture", "seed"})
+        | measured.chosen,
         smoke=smoke,
         weights=used,
         data=UsedData(
             path=str(root),
-            digest=files_digest(root, (path for split in measured.splits.values() for path in split.files)),
+            digest=files_digest(path for split in measured.splits.values() for path in split.files),
             photographs={part: len(split.samples) for part, split in measured.splits.items()},
             left_out=left_out,
         ),
@@ -134,15 +137,13 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _layers(settings_layers: Sequence[str] | None, weights: Weights) -> Sequence[str]:
-    """As set, else the run's own, else the paper's."""
-    if settings_layers is None:
-        return weights.run.config.masks.layer if weights.run is not None else (mask_layer(weights.used.architecture),)
+def _layers(wanted: Sequence[str], weights: Weights) -> list[str]:
+    """Raises ConfigError where the network has no such layer."""
     known = layer_names(weights.used.architecture)
-    for layer in settings_layers:
+    for layer in wanted:
         if layer not in known:
             raise ConfigError(f"layer: {weights.used.architecture} has no layer {layer!r}; it has {', '.join(known)}")
-    return settings_layers
+    return list(wanted)
 
 
 def _mask_quality(weights: Weights, root: Path, settings: ProtocolSettings) -> Measured:
@@ -150,6 +151,9 @@ def _mask_quality(weights: Weights, root: Path, settings: ProtocolSettings) -> M
 
     assert isinstance(settings, MaskQualitySettings)
     split, annotated = _annotated(root, settings)
+    own = weights.run.config.masks if weights.run is not None else MasksConfig()
+    of_paper = own.layer if weights.run is not None else (mask_layer(weights.used.architecture),)
+    layers = _layers(settings.layer or of_paper, weights)
 
     def quality(masks: Iterable[Labels]) -> Figures:
         pairs = zip(masks, (annotated[i][1] for i in range(len(annotated))), strict=True)
@@ -159,8 +163,9 @@ def _mask_quality(weights: Weights, root: Path, settings: ProtocolSettings) -> M
         return masks_of(
             weights.backbone,
             Mapped(annotated, lambda pair: pair[0]),
-            layers=_layers(settings.layer, weights),
+            layers=layers,
             clusters=settings.clusters,
+            refresh_batch_norm=settings.refresh_batch_norm,
             images_per_group=settings.images_per_group,
             max_side=settings.max_side,
             seed=settings.seed,
@@ -177,11 +182,12 @@ def _mask_quality(weights: Weights, root: Path, settings: ProtocolSettings) -> M
     if settings.crf and find_spec("pydensecrf") is None:
         raise ConfigError("crf: needs the package pydensecrf2, which is not installed here; or set crf=false")
     plain = quality(made(None))
+    chosen: dict[str, Any] = {"layer": layers}
     if not settings.crf:
-        return Measured(plain, splits)
-    kernels = weights.run.config.masks if weights.run is not None else MasksConfig()
-    refined = {f"crf_{name}": value for name, value in quality(made(crf_of(kernels))).values.items() if name in SCORES}
-    return Measured(Figures(plain.values | refined, plain.skipped), splits)
+        return Measured(plain, splits, chosen)
+    crf = crf_of(own)
+    refined = {f"crf_{name}": value for name, value in quality(made(crf)).values.items() if name in SCORES}
+    return Measured(Figures(plain.values | refined, plain.skipped), splits, chosen | {"crf": asdict(crf)})
 
 
 def _annotated(
@@ -225,6 +231,13 @@ def _region_linear(weights: Weights, root: Path, settings: ProtocolSettings) -> 
     train = coco_objects(root, settings.train, most=settings.max_images)
     test = coco_objects(root, settings.test, most=settings.max_images)
 
+    for number, called in test.names.items():
+        if train.names.get(number, called) != called:
+            raise DataError(
+                f"--data {root}: category {number} is {train.names[number]!r} in {settings.train} and {called!r} in "
+                f"{settings.test}: number both alike"
+            )
+
     def samples(split: CocoSplit) -> Samples[RegionSample]:
         return Mapped(split.samples, lambda each: RegionSample(each.photograph, each.masks, each.categories))
 
@@ -232,7 +245,7 @@ def _region_linear(weights: Weights, root: Path, settings: ProtocolSettings) -> 
         weights.backbone,
         samples(train),
         samples(test),
-        names=(train.names or {}) | (test.names or {}),
+        names=train.names | test.names,
         layers=_layers(settings.layer, weights),
         max_side=settings.max_side,
         penalty=settings.penalty,
@@ -267,13 +280,14 @@ def _cocostuff_linear(weights: Weights, root: Path, settings: ProtocolSettings) 
     from cyborgs.evaluation.cocostuff_linear import cocostuff_linear
 
     assert isinstance(settings, CocostuffLinearSettings)
+    layers = _layers(settings.layer or (mask_layer(weights.used.architecture),), weights)
     train = label_maps(root, settings.train, void=settings.void, most=settings.max_images)
     test = label_maps(root, settings.test, void=settings.void, most=settings.max_images)
     figures = cocostuff_linear(
         weights.backbone,
         train.samples,
         test.samples,
-        layers=_layers(settings.layer, weights),
+        layers=layers,
         max_side=settings.max_side,
         epochs=settings.epochs,
         learning_rate=settings.learning_rate,
@@ -281,7 +295,7 @@ def _cocostuff_linear(weights: Weights, root: Path, settings: ProtocolSettings) 
         batch_size=settings.batch_size,
         seed=settings.seed,
     )
-    return Measured(figures, {settings.train: train, settings.test: test})
+    return Measured(figures, {settings.train: train, settings.test: test}, {"layer": layers})
 
 
 def _knn(weights: Weights, root: Path, settings: ProtocolSettings) -> Measured:

@@ -8,7 +8,9 @@ from torch import Tensor
 from cyborgs.networks.backbone import Backbone
 from cyborgs.random_streams import stream_seed
 from schemas.architectures import ARCHITECTURES
+from schemas.digests import digest_json
 from schemas.errors import ConfigError, RunError
+from schemas.loading import flatten
 from schemas.results import Encoder, UsedWeights
 from storage import layout
 from storage.artifacts import Artifact, Standing, Standings, load_artifact
@@ -52,6 +54,7 @@ def load_weights(
         used = UsedWeights(
             source=source,
             name=f"random {architecture}",
+            kind=digest_json(["random", architecture]),
             architecture=architecture,
             seed=seed,
             digest=digest,
@@ -105,9 +108,16 @@ def _of_run(run: Run, source: str, *, cycle: int | None, encoder: Encoder) -> We
     backbone = Backbone(architecture, seed=0)
     backbone.load_state_dict(tensors)
     place = "warm-up" if found.step.cycle is None else f"cycle {found.step.cycle}"
+    index = Standings(run).input("index-images").manifest
+    config = {
+        name: value
+        for name, value in flatten(run.config).items()
+        if name != "seed" and not name.startswith(("placement.", "evaluate."))
+    }
     used = UsedWeights(
         source=source,
         name=f"{run.record.name}, {place}" + (", target" if encoder == "target" else ""),
+        kind=digest_json([config, index.content if index is not None else None, place, encoder]),
         architecture=architecture,
         seed=run.config.seed,
         digest=backbone_digest(backbone),
@@ -134,12 +144,14 @@ def _of_file(source: str) -> Weights:
     backbone.load_state_dict(expected | {name: plain[name] for name in expected if name in plain})
     used = sorted(name for name in expected if name in plain)
     left_out = sorted(name for name in tensors if name.removeprefix(prefix) not in expected)
+    digest = backbone_digest(backbone)
     described = UsedWeights(
         source=source,
         name=path.name,
+        kind=digest,
         architecture=architecture,
         seed=None,
-        digest=backbone_digest(backbone),
+        digest=digest,
         used=len(used),
         left_out=tuple(left_out),
     )

@@ -1,15 +1,46 @@
-"""How well the boundaries of two label maps meet, within a tolerance.
+"""How well the boundaries of masks meet those that people drew, within a tolerance (Martin et al. 2004, as in BSDS).
 
-Precision is the share of predicted boundary pixels that lie near a true one, recall the share of true ones near a
-predicted one. BSDS matches pixels one to one; here each looks for its nearest, which needs no solver and differs
-only where boundaries are thicker or denser than the tolerance.
+Precision is the share of predicted boundary pixels that lie near a true one of any annotator, recall the share of all
+annotators' that lie near a predicted one; both over the pixels of all photographs together. BSDS matches pixels one to
+one; here each looks for its nearest, which needs no solver and counts more where boundaries are denser than the
+tolerance.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class BoundaryCounts:
+    """Boundary pixels of some photographs; they add up."""
+
+    found: int = 0
+    """Predicted ones,"""
+    right: int = 0
+    """of which so many lie near a true one."""
+    true: int = 0
+    """True ones, those of each annotator,"""
+    met: int = 0
+    """of which so many lie near a predicted one."""
+
+    def __add__(self, other: "BoundaryCounts") -> "BoundaryCounts":
+        return BoundaryCounts(
+            self.found + other.found, self.right + other.right, self.true + other.true, self.met + other.met
+        )
+
+    @property
+    def f_measure(self) -> float:
+        """0 to 1; 1 where neither side has a boundary, 0 where one alone has."""
+        if not self.found or not self.true:
+            return float(self.found == self.true)
+        precision, recall = self.right / self.found, self.met / self.true
+        return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
 def boundary(labels: NDArray[np.integer]) -> Mask:
@@ -20,26 +51,38 @@ def boundary(labels: NDArray[np.integer]) -> Mask:
     return edges
 
 
-def boundary_f(
-    predicted: NDArray[np.integer], truth: NDArray[np.integer], *, tolerance: float, void: Mask | None = None
-) -> float:
-    """F-measure of boundaries, 0 to 1.
+def boundary_counts(
+    predicted: NDArray[np.integer], truths: Sequence[NDArray[np.integer]], *, tolerance: float, void: int
+) -> BoundaryCounts:
+    """Of one photograph.
 
     Args:
-        predicted, truth: (H, W) label maps.
+        predicted: (H, W) label map.
+        truths: (H, W) label map of each annotator.
         tolerance: as a share of the diagonal.
-        void: (H, W) pixels of unknown label: boundaries nearer to them than the tolerance do not count.
-
-    Returns:
-        1 where neither has a boundary, 0 where one alone has.
+        void: label of unknown pixels: boundaries nearer to them than the tolerance do not count for that annotator.
     """
-    reach = tolerance * float(np.hypot(*truth.shape))
-    found, true = boundary(predicted), boundary(truth)
-    if void is not None and void.any():
-        counted = distance_transform_edt(~void) > reach + 1  # a boundary pixel stands for itself and its neighbour
-        found, true = found & counted, true & counted
-    if not found.any() or not true.any():
-        return float(found.any() == true.any())
-    precision = float((distance_transform_edt(~true)[found] <= reach).mean())
-    recall = float((distance_transform_edt(~found)[true] <= reach).mean())
-    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+    reach = tolerance * float(np.hypot(*predicted.shape))
+    edges = boundary(predicted)
+    near_predicted = _near(edges, reach)
+    judged, near_any = np.zeros_like(edges), np.zeros_like(edges)
+    true = met = 0
+    for truth in truths:
+        drawn, known = boundary(truth), np.ones_like(edges)
+        if (truth == void).any():
+            known = ~_near(truth == void, reach + 1)  # a boundary pixel stands for itself and its neighbour
+            drawn &= known
+        true += int(drawn.sum())
+        met += int((drawn & near_predicted).sum())
+        judged |= known
+        near_any |= known & _near(drawn, reach)
+    found = edges & judged
+    return BoundaryCounts(int(found.sum()), int((found & near_any).sum()), true, met)
+
+
+def _near(mask: Mask, reach: float) -> Mask:
+    """Pixels within `reach` of one that is set."""
+    if not mask.any():
+        return np.zeros_like(mask)
+    near: Mask = distance_transform_edt(~mask) <= reach
+    return near

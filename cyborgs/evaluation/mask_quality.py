@@ -5,14 +5,15 @@ Axes: P predicted regions, T true regions, H x W pixels of the photograph.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cyborgs.clustering.bootstrap import bootstrap_group, fit_within
+from cyborgs.clustering.bootstrap import bootstrap_group, fit_within, with_fresh_statistics
 from cyborgs.clustering.crf import Crf
-from cyborgs.evaluation.boundaries import boundary_f
+from cyborgs.evaluation.boundaries import BoundaryCounts, boundary_counts
 from cyborgs.evaluation.frozen import Figures, Samples, frozen, read_ahead
 from cyborgs.networks.backbone import Backbone
 from cyborgs.regions.label_grid import sample_lines
@@ -39,71 +40,79 @@ def masks_of(
     images_per_group: int,
     max_side: int,
     seed: int,
+    refresh_batch_norm: int = 0,
     crf: Crf | None = None,
 ) -> Iterator[Labels]:
     """Masks of each photograph, made as bootstrapping makes them but with K fixed (Algorithm 1).
 
     Args:
+        refresh_batch_norm: this many groups give the batch-norm statistics; 0 takes those of the backbone.
         crf: refine them; then they are at the photograph's fitted size, else on the feature grid.
     """
-    with frozen(backbone):
+
+    def groups() -> Iterator[list[Image.Image]]:
         group: list[Image.Image] = []
         for number, photograph in enumerate(read_ahead(photographs), start=1):
             group.append(fit_within(photograph, max_side))
             if len(group) == images_per_group or number == len(photographs):
-                masks = bootstrap_group(
-                    backbone,
-                    group,
-                    layers=layers,
-                    clusters=(clusters, clusters),
-                    iterations=ITERATIONS,
-                    points_per_cluster=POINTS_PER_CLUSTER,
-                    seed=seed,
-                    cycle=0,
-                    group=(number - 1) // images_per_group,
-                    bfloat16=False,
-                    crf=crf,
-                )
-                yield from masks.labels
+                yield group
                 group = []
+
+    with frozen(backbone):
+        used = backbone
+        if refresh_batch_norm:
+            used = with_fresh_statistics(backbone, islice(groups(), refresh_batch_norm), layers, bfloat16=False)
+        for number, group in enumerate(groups()):
+            masks = bootstrap_group(
+                used,
+                group,
+                layers=layers,
+                clusters=(clusters, clusters),
+                iterations=ITERATIONS,
+                points_per_cluster=POINTS_PER_CLUSTER,
+                seed=seed,
+                cycle=0,
+                group=number,
+                bfloat16=False,
+                crf=crf,
+            )
+            yield from masks.labels
 
 
 def mask_quality(pairs: Iterable[tuple[Labels, Sequence[Annotation]]], *, boundary_tolerance: float) -> Figures:
-    """Means in per cent (variation of information in bits), over annotators, then over photographs.
+    """Figures in per cent (variation of information in bits).
 
-    Best IoU alone is a mean over all regions of all photographs, so that each object counts once.
+    Best IoU is a mean over all regions of all photographs, so that each object counts once; boundary F comes from
+    the pixels of all photographs, as in BSDS; the others are means over annotators, then over photographs.
 
     Args:
         pairs: masks on any grid, with the annotations of that photograph at its size.
     """
     best: list[float] = []
-    per_photograph: list[tuple[float, float, float]] = []
+    per_photograph: list[tuple[float, float]] = []
+    edges = BoundaryCounts()
     for labels, annotations in pairs:
+        truths = [truth for truth in annotations if (truth > BACKGROUND).any()]
+        if not truths:
+            continue
+        # Annotations of one photograph are all of its size.
+        predicted = at_size(labels, *truths[0].shape)
         of_annotators = []
-        for truth in annotations:
-            if not (truth > BACKGROUND).any():
-                continue
-            predicted = at_size(labels, *truth.shape)
+        for truth in truths:
             counts = contingency(predicted, truth)
             best.extend(best_iou(counts))
-            of_annotators.append(
-                (
-                    covering(counts),
-                    variation_of_information(counts[0]),
-                    boundary_f(predicted, truth, tolerance=boundary_tolerance, void=truth == VOID),
-                )
-            )
-        if of_annotators:
-            covered, information, edges = np.mean(of_annotators, axis=0)
-            per_photograph.append((float(covered), float(information), float(edges)))
+            of_annotators.append((covering(counts), variation_of_information(counts[0])))
+        edges += boundary_counts(predicted, truths, tolerance=boundary_tolerance, void=VOID)
+        covered, information = np.mean(of_annotators, axis=0)
+        per_photograph.append((float(covered), float(information)))
     if not per_photograph:
         return Figures({}, {"all photographs": "no annotated region in any of them"})
-    covered, information, edges = np.mean(per_photograph, axis=0)
+    covered, information = np.mean(per_photograph, axis=0)
     values = {
         "best_iou": 100 * float(np.mean(best)),
         "covering": 100 * float(covered),
         "variation_of_information": float(information),
-        "boundary_f": 100 * float(edges),
+        "boundary_f": 100 * edges.f_measure,
         "photographs": float(len(per_photograph)),
         "regions": float(len(best)),
     }

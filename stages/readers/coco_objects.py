@@ -1,7 +1,7 @@
 """COCO's layout: annotations/instances_<split>.json beside the folder <split>/ (or images/<split>/)."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from schemas.errors import DataError
-from stages.readers.samples import LazySamples, Split, need_file, plain_name, read_photograph
+from stages.readers.samples import LazySamples, Split, need_file, photographs_below, plain_name, read_photograph
 
 LAYOUT = "a data set in COCO's layout"
 
@@ -31,7 +31,7 @@ class Objects:
 class CocoSplit(Split[Objects]):
     """With the categories' names."""
 
-    names: dict[int, str] | None = None
+    names: dict[int, str] = field(default_factory=dict)
 
 
 def coco_objects(root: Path, split: str, *, most: int | None = None) -> CocoSplit:
@@ -53,9 +53,18 @@ def coco_objects(root: Path, split: str, *, most: int | None = None) -> CocoSpli
         images = {int(image["id"]): image for image in tree["images"]}
         names = {int(category["id"]): str(category["name"]) for category in tree["categories"]}
         annotations: dict[str, list[dict[str, Any]]] = {}
+        shapeless = 0
         for annotation in tree["annotations"]:
             name = str(images[int(annotation["image_id"])]["file_name"])
             annotation["category_id"] = int(annotation["category_id"])
+            if annotation["category_id"] not in names:
+                raise DataError(
+                    f"--data: {file}: annotation {annotation.get('id')} is of category {annotation['category_id']}, "
+                    "which `categories` does not name"
+                )
+            if not annotation.get("segmentation"):
+                shapeless += 1
+                continue
             annotations.setdefault(plain_name(name, source=file), []).append(annotation)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         if isinstance(error, DataError):
@@ -64,12 +73,17 @@ def coco_objects(root: Path, split: str, *, most: int | None = None) -> CocoSpli
     items = sorted(annotations)[:most]
     for name in items:
         need_file(folder, name, layout=f"{file.name}'s folder")
-    unlabelled = sum(1 for path in folder.iterdir() if path.is_file() and path.name not in annotations)
+    present = (path.relative_to(folder).as_posix() for path in photographs_below(folder).values())
+    unlabelled = sum(name not in annotations for name in present)
+    left_out = {
+        f"photographs without an annotation in {file.name}": unlabelled,
+        f"objects without a segmentation in {file.name}": shapeless,
+    }
     return CocoSplit(
         LazySamples(items, lambda name: _read(folder / name, annotations[name], file)),
         [folder / name for name in items],
         [file],
-        {f"no annotation in {file.name}": unlabelled} if unlabelled else {},
+        {what: count for what, count in left_out.items() if count},
         names,
     )
 

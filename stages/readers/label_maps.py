@@ -1,12 +1,15 @@
 """Label maps beside photographs: COCO-Stuff's and ADE20K's folders, and BSDS with several annotators.
 
 images/<split>/NAME.jpg   annotations/<split>/NAME.png            (COCO-Stuff 164k, ADE20K)
-images/NAME.jpg   annotations/NAME.png   imageLists/<split>.txt   (COCO-Stuff 10k)
+images/NAME.jpg   annotations/NAME.mat   imageLists/<split>.txt   (COCO-Stuff 10k; as .png too)
 images/<split>/NAME.jpg   ground_truth/<split>/NAME_<k>.png       (BSDS, k-th annotator)
 images/<split>/NAME.jpg   groundTruth/<split>/NAME.mat            (BSDS as published, below data/ too)
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +40,7 @@ def label_maps(root: Path, split: str, *, void: int | None, most: int | None = N
     A photograph without a label map is left out and counted.
 
     Args:
-        void: value of unlabelled pixels.
+        void: value of unlabelled pixels; in COCO-Stuff 10k's own files, whose classes count from 1, it is 0.
         most: photographs, the first by name.
 
     Raises:
@@ -59,22 +62,24 @@ def label_maps(root: Path, split: str, *, void: int | None, most: int | None = N
         photographs = photographs_below(images)
     if not photographs:
         raise DataError(f"--data {root}: no photographs in {images}")
-    labelled = {name: path for name in photographs if (path := annotations / f"{name}.png").is_file()}
+    places = ((name, annotations / f"{name}{suffix}") for name in photographs for suffix in (".png", ".mat"))
+    labelled = {name: path for name, path in places if path.is_file()}
     if not labelled:
         raise DataError(f"--data {root}: {annotations}/{next(iter(photographs))}.png is missing, and all others are")
     items = list(labelled)[:most]
     unlabelled = len(photographs) - len(labelled)
 
     def read(name: str) -> Labelled:
-        photograph, labels = read_photograph(photographs[name]), read_label_map(labelled[name])
-        check_same_size(labels, photograph, labelled[name])
-        return photograph, labels if void is None else np.where(labels == void, VOID, labels).astype(np.int32)
+        photograph, path = read_photograph(photographs[name]), labelled[name]
+        labels = _read_cocostuff(path) if path.suffix == ".mat" else _without(void, read_label_map(path))
+        check_same_size(labels, photograph, path)
+        return photograph, labels
 
     return Split(
         LazySamples(items, read),
         [photographs[name] for name in items],
         [labelled[name] for name in items],
-        {f"no label map in {annotations.relative_to(root)}": unlabelled} if unlabelled else {},
+        {f"photographs without a label map in {annotations.relative_to(root)}": unlabelled} if unlabelled else {},
     )
 
 
@@ -116,7 +121,7 @@ def bsds(root: Path, split: str, *, most: int | None = None) -> Split[Annotated]
         LazySamples(items, read),
         [photographs[name] for name in items],
         [path for name in items for path in maps[name]],
-        {f"no annotation in {truth.relative_to(root)}": unlabelled} if unlabelled else {},
+        {f"photographs without an annotation in {truth.relative_to(root)}": unlabelled} if unlabelled else {},
     )
 
 
@@ -126,13 +131,29 @@ def _read(path: Path) -> NDArray[np.int32]:
     return first
 
 
+def _without(void: int | None, labels: NDArray[np.int32]) -> NDArray[np.int32]:
+    return labels if void is None else np.where(labels == void, VOID, labels).astype(np.int32)
+
+
 def _read_mat(path: Path) -> list[NDArray[np.int32]]:
     """All annotators' segmentations in one of Berkeley's own files."""
+    with _matlab(path, "BSDS'") as content:
+        return [np.asarray(cell["Segmentation"].item(), np.int32) for cell in content["groundTruth"].ravel()]
+
+
+def _read_cocostuff(path: Path) -> NDArray[np.int32]:
+    """Classes in one of COCO-Stuff 10k's own files: S is 0 where nobody labelled, else 1 to 182."""
+    with _matlab(path, "COCO-Stuff 10k's") as content:
+        classes: NDArray[np.int32] = np.asarray(content["S"], np.int32) - 1
+        return classes
+
+
+@contextmanager
+def _matlab(path: Path, whose: str) -> Iterator[Any]:
     from scipy.io import loadmat
 
     try:
-        cells = loadmat(path)["groundTruth"].ravel()
-        return [np.asarray(cell["Segmentation"].item(), np.int32) for cell in cells]
+        yield loadmat(path)
     # Whatever scipy meets in a file that is none.
     except Exception as error:
-        raise DataError(f"--data: {path} is not one of BSDS' files: {type(error).__name__} {error}") from error
+        raise DataError(f"--data: {path} is not one of {whose} files: {type(error).__name__} {error}") from error

@@ -1,7 +1,9 @@
 """What the readers have in common: files below a data folder, samples read when asked for, and their digest."""
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Generic, TypeVar
@@ -41,7 +43,7 @@ class Split(Generic[Sample]):
     labels: list[Path]
     """Files that say what is on them."""
     left_out: dict[str, int] = field(default_factory=dict)
-    """Reason -> photographs that take no part."""
+    """What takes no part, such as "photographs without a label map in annotations" -> how many."""
 
     @property
     def files(self) -> list[Path]:
@@ -98,7 +100,9 @@ def need_folder(root: Path, *below: str, layout: str) -> Path:
     """
     path = root.joinpath(*below)
     if not path.is_dir():
-        raise DataError(f"--data {root}: {layout} has a folder {path}, which is missing")
+        beside = sorted(each.name for each in path.parent.iterdir() if each.is_dir()) if path.parent.is_dir() else []
+        there = f"; there are {', '.join(beside[:5])}: choose a split by --set" if len(below) > 1 and beside else ""
+        raise DataError(f"--data {root}: {layout} has a folder {path}, which is missing{there}")
     return path
 
 
@@ -134,10 +138,16 @@ def plain_name(name: str, *, source: Path) -> str:
     return name
 
 
-def files_digest(root: Path, files: Iterable[Path]) -> str:
-    """Digest over names below `root` and contents, in the order of the names."""
+def files_digest(files: Iterable[Path]) -> str:
+    """Digest over contents and names, each below the folder that holds all of them, in the order of the names."""
+    paths = sorted(set(files))
+    above = Path(os.path.commonpath([path.parent for path in paths])) if paths else Path()
     hasher = hashlib.blake2b(digest_size=DIGEST_BYTES)
-    for path in sorted(set(files)):
-        content = hashlib.blake2b(path.read_bytes(), digest_size=DIGEST_BYTES).hexdigest()
-        hasher.update(f"{path.relative_to(root).as_posix()}\0{content}\n".encode("utf-8", "surrogateescape"))
+    with ThreadPoolExecutor() as pool:
+        for path, content in zip(paths, pool.map(_content, paths), strict=True):
+            hasher.update(f"{path.relative_to(above).as_posix()}\0{content}\n".encode("utf-8", "surrogateescape"))
     return hasher.hexdigest()
+
+
+def _content(path: Path) -> str:
+    return hashlib.blake2b(path.read_bytes(), digest_size=DIGEST_BYTES).hexdigest()

@@ -20,7 +20,14 @@ def result(name: str, seed: int, value: float, **changes: Any) -> ProtocolResult
         "settings": {"crop": 224},
         "smoke": False,
         "weights": UsedWeights(
-            source=name, name=name, architecture="resnet18", seed=seed, digest=f"{name}{seed}", used=120, left_out=()
+            source=f"runs/{name}",
+            name=name,
+            kind=name,
+            architecture="resnet18",
+            seed=seed,
+            digest=f"{name}{seed}",
+            used=120,
+            left_out=(),
         ),
         "data": UsedData(path="/data/voc", digest="d", photographs={"test": 3}, left_out={}),
         "seeds": {"protocol": 0, "weights": seed},
@@ -78,6 +85,26 @@ def test_seeds_of_the_same_weights_make_a_column_and_the_paper_is_marked() -> No
 def test_what_was_measured_otherwise_stands_in_a_table_of_its_own(other: dict[str, Any]) -> None:
     assert len(compare_results([result("a", 0, 1.0), result("b", 0, 2.0)])) == 1
     assert len(compare_results([result("a", 0, 1.0), result("b", 0, 2.0, **other)])) == 2
+
+
+def test_weights_that_share_a_name_alone_are_no_seeds_of_each_other() -> None:
+    """Two files model.pth, a run and its fork; two runs of one config and seed that came out differently."""
+    one, two = result("mine", 0, 1.0), result("mine", 0, 2.0)
+    weights = two.weights.model_copy(update={"kind": "other", "digest": "other", "source": "runs/fork"})
+    for other in (
+        two.model_copy(update={"weights": weights}),
+        two.model_copy(update={"weights": weights.model_copy(update={"kind": "mine"})}),
+        result("mine", 1, 2.0).model_copy(update={"weights": weights}),
+    ):
+        (table,) = compare_results([one, other])
+        assert table.columns == [("mine of runs/mine", 1), ("mine of runs/fork", 1)]
+        assert table.rows[0].differences[1] == difference([1.0], [2.0])
+
+
+@pytest.mark.parametrize("change", [{"smoke": True}, {"figures": {"map": 10.0, "classes": 9.0}}])
+def test_the_papers_number_stands_only_beside_the_whole_data_set(change: dict[str, Any]) -> None:
+    (table,) = compare_results([result("a", 0, 10.0, **change)])
+    assert table.rows[0].paper is None
 
 
 def test_the_same_result_twice_is_no_second_seed() -> None:

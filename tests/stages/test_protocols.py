@@ -103,7 +103,7 @@ def test_labels_that_change_change_the_data_digest(tmp_path: Path, data: dict[st
 
 def test_photographs_without_labels_are_left_out_and_counted(coco: Path) -> None:
     result = measure("mask-quality", coco)
-    assert result.data.left_out == {"no annotation in instances_val2017.json": 2}
+    assert result.data.left_out == {"photographs without an annotation in instances_val2017.json": 2}
     assert result.figures["photographs"] == 12
     assert result.figures["regions"] == 24
 

@@ -95,7 +95,50 @@ def test_coco_stuff_10k_lists_its_splits(own: Path) -> None:
             shutil.copy(path, root / kind / path.name)
     (root / "imageLists").mkdir()
     (root / "imageLists" / "test.txt").write_text("000000000003\n000000000001\n")
-    assert label_maps(root, "test", void=255).samples.items == ["000000000001", "000000000003"]
+    as_pictures = label_maps(root, "test", void=255)
+    assert as_pictures.samples.items == ["000000000001", "000000000003"]
+    # As published: classes from 1, 0 where nobody labelled.
+    expected = [as_pictures.samples[number][1] for number in range(2)]
+    for name, labels in zip(as_pictures.samples.items, expected, strict=True):
+        (root / "annotations" / f"{name}.png").unlink()
+        savemat(root / "annotations" / f"{name}.mat", {"S": (labels + 1).astype(np.uint16), "names": ["cat"]})
+    published = label_maps(root, "test", void=255)
+    assert all(-1 in labels for labels in expected)
+    for number in range(2):
+        np.testing.assert_array_equal(published.samples[number][1], expected[number])
+    savemat(root / "annotations" / "000000000003.mat", {"something": 1})
+    with pytest.raises(DataError, match=r"000000000003.mat is not one of COCO-Stuff 10k's files"):
+        published.samples[1]
+
+
+def test_objects_without_a_segmentation_are_counted_and_photographs_in_folders_are_found(own: Path) -> None:
+    file = own / "coco" / "annotations" / "instances_val2017.json"
+    tree = json.loads(file.read_text())
+    whole = coco_objects(own / "coco", "val2017")
+    objects = {name: len(whole.samples[place].masks) for place, name in enumerate(whole.samples.items)}
+    for image in tree["images"]:
+        folder = own / "coco" / "val2017" / "below"
+        folder.mkdir(exist_ok=True)
+        (folder.parent / image["file_name"]).rename(folder / image["file_name"])
+        image["file_name"] = f"below/{image['file_name']}"
+    tree["annotations"][0]["segmentation"] = []
+    first = tree["annotations"][0]["image_id"]
+    file.write_text(json.dumps(tree))
+    split = coco_objects(own / "coco", "val2017")
+    assert len(split.samples) == len(whole.samples)
+    assert split.left_out == whole.left_out | {"objects without a segmentation in instances_val2017.json": 1}
+    for place, name in enumerate(split.samples.items):
+        fewer = int(Path(name).stem) == first
+        assert len(split.samples[place].masks) == objects[Path(name).name] - fewer
+
+
+def test_a_category_that_the_file_does_not_name(own: Path) -> None:
+    file = own / "coco" / "annotations" / "instances_val2017.json"
+    tree = json.loads(file.read_text())
+    tree["annotations"][2]["category_id"] = 999
+    file.write_text(json.dumps(tree))
+    with pytest.raises(DataError, match=r"annotation \d+ is of category 999, which .categories. does not name"):
+        coco_objects(own / "coco", "val2017")
 
 
 def test_bsds_annotators_as_pictures_and_as_published(own: Path) -> None:

@@ -28,7 +28,7 @@ app.add_typer(masks_app, name="masks")
 ConfigArgument = Annotated[str, typer.Argument(help="a name under configs/ (demo, small, coco) or a YAML file")]
 RunOption = Annotated[str, typer.Option("--run", metavar="URL", help="path or URL of the run")]
 
-_SEVERAL = ("--data", "--set", "--images")
+_SEVERAL = ("--data", "--set", "--images", "--figures", "--against")
 """Options that take all values up to the next option: `--data DIR1 DIR2`."""
 
 

@@ -1,12 +1,13 @@
 """`cyborgs evaluate` and `cyborgs compare`: what weights are worth, and beside each other."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.arguments import EncoderOption, SetOption
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, CyborgsError
 
 if TYPE_CHECKING:
     from schemas.results import Encoder
@@ -17,7 +18,9 @@ def evaluate(
         str, typer.Argument(metavar="PROTOCOL", help="mask-quality, region-linear, voc07-svm, cocostuff-linear or knn")
     ],
     weights: Annotated[str, typer.Option("--weights", metavar="FILE|RUN|random", help="what to measure")],
-    data: Annotated[str, typer.Option("--data", metavar="DIR", help="labelled photographs in their published layout")],
+    data: Annotated[
+        list[str], typer.Option("--data", metavar="DIR", help="labelled photographs in their published layout")
+    ],
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="metrics.json; left out: printed")] = None,
     set_: SetOption = None,
     smoke: Annotated[bool, typer.Option("--smoke", help="small settings: minutes on a processor")] = False,
@@ -30,15 +33,20 @@ def evaluate(
     name = protocol_name(protocol)
     settings = load_protocol(name, set_ or [], smoke=smoke)
     wanted = encoder_name(encoder)
+    if len(data) != 1:
+        raise ConfigError(f"--data {' '.join(data)}: a protocol measures one data set")
     if out is not None and not out.absolute().parent.is_dir():
         raise ConfigError(f"--out {out}: the folder {out.absolute().parent} does not exist: make it first")
+    if out is not None and (out.is_dir() or not os.access(out if out.exists() else out.absolute().parent, os.W_OK)):
+        raise ConfigError(f"--out {out}: not a file that can be written")
     from stages.protocols import evaluate_protocol
+    from storage.local import LocalStore
 
     result = evaluate_protocol(
         name,
         settings,
         weights=weights,
-        data=data,
+        data=data[0],
         smoke=smoke,
         cycle=cycle,
         encoder=wanted,
@@ -50,7 +58,11 @@ def evaluate(
     if out is None:
         typer.echo(text)
     else:
-        out.write_text(text + "\n", encoding="utf-8")
+        try:
+            LocalStore(out.absolute().parent).write(out.name, f"{text}\n".encode())
+        except (CyborgsError, OSError):
+            typer.echo(text)  # measuring it may have taken hours
+            raise
         typer.echo(f"{name} of {result.weights.name} in {result.seconds or 0:.0f} s: {out}")
 
 

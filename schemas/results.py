@@ -1,6 +1,8 @@
 """What an evaluation leaves behind: metrics.json of a protocol."""
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
+
+from pydantic import ValidationError
 
 from schemas.artifacts import Provenance, Record
 from schemas.planned_protocols import ProtocolName
@@ -61,3 +63,19 @@ class ProtocolResult(Record):
     """How long it took; None within a run, whose manifest says so for the whole stage."""
     provenance: Provenance | None
     """Who measured, where and when; None within a run."""
+
+
+class SkippedProtocol(Record):
+    """What stands in its place within a run, where it could not be measured."""
+
+    protocol: ProtocolName
+    skipped: str
+    """Why."""
+
+    @classmethod
+    def read(cls, text: bytes) -> Self | None:
+        """None where it is something else."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError:
+            return None

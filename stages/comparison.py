@@ -11,7 +11,7 @@ from schemas.comparison import Row, Summary, Table
 from schemas.digests import digest_json
 from schemas.errors import DataError
 from schemas.protocols import PAPER
-from schemas.results import ProtocolResult
+from schemas.results import ProtocolResult, SkippedProtocol
 
 CONFIDENCE = 0.95
 
@@ -23,10 +23,14 @@ def read_result(path: Path) -> ProtocolResult:
         DataError: there is none, or it is no protocol's.
     """
     try:
-        return ProtocolResult.model_validate_json(path.read_bytes())
+        text = path.read_bytes()
+        return ProtocolResult.model_validate_json(text)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     except ValidationError as error:
+        skipped = SkippedProtocol.read(text)
+        if skipped is not None:
+            raise DataError(f"{path}: {skipped.protocol} was skipped there: {skipped.skipped}") from error
         detail = error.errors()[0]
         place = ".".join(map(str, detail["loc"])) or "it"
         raise DataError(f"{path}: not a result of `cyborgs evaluate` ({place}: {detail['msg']})") from error
@@ -88,12 +92,12 @@ def _columns(results: list[ProtocolResult]) -> list[list[ProtocolResult]]:
 
 
 def _names(columns: list[list[ProtocolResult]]) -> list[str]:
-    """What each is called, and where it is from where several are called the same."""
-    names = [members[0].weights.name for members in columns]
-    return [
-        f"{name} of {members[0].weights.source}" if names.count(name) > 1 else name
-        for name, members in zip(names, columns, strict=True)
-    ]
+    """What each is called; where it is from, and its digest, where several are called the same."""
+    weights = [members[0].weights for members in columns]
+    names = [each.name for each in weights]
+    for more in ([f" of {each.source}" for each in weights], [f" ({each.digest[:8]})" for each in weights]):
+        names = [name + add if names.count(name) > 1 else name for name, add in zip(names, more, strict=True)]
+    return names
 
 
 def summarise(sample: Sequence[float]) -> Summary:

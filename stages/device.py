@@ -13,10 +13,13 @@ from schemas.errors import ConfigError
 from stages.team import ALONE, Team
 
 
-def choose_device(name: str, team: Team = ALONE) -> torch.device:
-    """The device that `placement.device` names; "auto" is a GPU where there is one, else the processor.
+def choose_device(name: str, team: Team = ALONE, *, setting: str = "placement.device") -> torch.device:
+    """The device of that name; "auto" is a GPU where there is one, else the processor.
 
     Processes that share a stage take a GPU each, in order.
+
+    Args:
+        setting: by which it was named, for messages.
 
     Raises:
         ConfigError: there is no such device here.
@@ -35,15 +38,13 @@ def choose_device(name: str, team: Team = ALONE) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ConfigError(f"placement.device {name!r}: use auto, cpu, cuda or cuda:1") from error
+        raise ConfigError(f"{setting} {name!r}: use auto, cpu, cuda or cuda:1") from error
     if device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"placement.device {name!r}: use auto, cpu, cuda or cuda:1")
+        raise ConfigError(f"{setting} {name!r}: use auto, cpu, cuda or cuda:1")
     if device.type == "cuda" and team.size > 1:
-        raise ConfigError(f"placement.device {name}: processes that share a stage take a GPU each: use cuda")
+        raise ConfigError(f"{setting} {name}: processes that share a stage take a GPU each: use cuda")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"placement.device {name}: this machine has {torch.cuda.device_count()} GPUs; use auto or cpu"
-        )
+        raise ConfigError(f"{setting} {name}: this machine has {torch.cuda.device_count()} GPUs; use auto or cpu")
     return device
 
 

@@ -2,20 +2,27 @@
 
 import importlib.util
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torchvision
+from safetensors.torch import load_file
+from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
+from cyborgs.augmentation.pixels import MEAN, STD
+from cyborgs.evaluation.frozen import LAST_LAYER
+from cyborgs.networks.backbone import Backbone
 from schemas.errors import ConfigError
-from schemas.results import Encoder
+from schemas.results import Encoder, ProtocolResult
 from stages.layouts import Library, published_layout
 from stages.model_card import model_card
 from stages.weights import encoder_tensors, trained
 from storage.artifacts import load_artifact
-from storage.checkpoints import content_digest, encode_tensors
+from storage.checkpoints import content_digest
+from storage.local import LocalStore
 from storage.run import Run
 
 FORMATS = ("torchvision", "timm", "detectron2", "mmdet", "safetensors")
@@ -23,6 +30,10 @@ TOLERANCE = 1e-5
 _COUNTER = "num_batches_tracked"
 _SAFETENSORS = ".safetensors"
 _MMDET_LACKS = ("wide_resnet50_2", "wide_resnet101_2")
+
+
+class ExportCheckError(RuntimeError):
+    """What was written is not what the library reads: a fault of this program, not of its user."""
 
 
 @dataclass(frozen=True)
@@ -36,28 +47,47 @@ class Export:
 
 
 def export_backbone(
-    run: Run, form: str, file: Path, *, encoder: Encoder = "online", cycle: int | None = None
+    run: Run,
+    form: str,
+    file: Path,
+    *,
+    encoder: Encoder = "online",
+    cycle: int | None = None,
+    results: Sequence[ProtocolResult] = (),
 ) -> Export:
-    """Write the backbone and its card; nothing is written where a check fails.
+    """Write the backbone and its card. The file is checked before it gets its name; a failed check leaves none.
 
     Args:
         cycle: None for the last that is trained.
+        results: evaluations of these weights, for the card.
 
     Raises:
-        CyborgsError: an unknown format, a file name that the library would not read, or a run without weights.
+        CyborgsError: an unknown format, a file name that the library would not read, a run without weights, or
+            results of other weights.
+        ExportCheckError: the library would not read what was written, or give other features.
     """
     architecture = run.config.network.architecture
     _check_arguments(form, file, architecture)
     found = trained(run, cycle)
     tensors = encoder_tensors(load_artifact(run, found), encoder)
-    renamed = to_library(form, tensors)
-    check = check_export(form, architecture, renamed, tensors)
+    digest = content_digest(tensors, {})
+    for result in results:
+        if result.weights.digest != digest:
+            raise ConfigError(
+                f"--figures: {result.protocol} of {result.weights.name} ({result.weights.source}) measured other "
+                "weights than these"
+            )
+    folder = LocalStore(file.absolute().parent)
+    aside = file.absolute().with_name(f".{file.stem}.unchecked{file.suffix}")
+    try:
+        folder.write(aside.name, encode(form, file.suffix, to_library(form, tensors), architecture))
+        check = check_export(form, architecture, aside, tensors)
+        aside.replace(file)
+    finally:
+        aside.unlink(missing_ok=True)
     card = file.with_name(file.name + ".md")
-    text = model_card(
-        run, found, form=form, file=file, encoder=encoder, digest=content_digest(tensors, {}), check=check
-    )
-    file.write_bytes(_encode(form, file, renamed))
-    card.write_text(text, encoding="utf-8")
+    text = model_card(run, found, form=form, file=file, encoder=encoder, digest=digest, check=check, results=results)
+    folder.write(card.name, text.encode())
     return Export(file, card, check)
 
 
@@ -93,10 +123,12 @@ def _detectron2_name(name: str) -> str:
     return ".".join([*place, kind, part])
 
 
-def _encode(form: str, file: Path, tensors: dict[str, Tensor]) -> bytes:
-    if file.suffix == _SAFETENSORS:
-        return encode_tensors(tensors)
+def encode(form: str, suffix: str, tensors: dict[str, Tensor], architecture: str) -> bytes:
+    """The file of a library, from tensors under its names."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    if suffix == _SAFETENSORS:
+        facts = {"architecture": architecture, "channels": "RGB", "mean": str(list(MEAN)), "std": str(list(STD))}
+        return save_safetensors(plain, {"format": "pt", **facts})
     wrapped: object = plain
     if form == "detectron2":
         wrapped = {"model": plain, "__author__": "cyborgs", "matching_heuristics": True}
@@ -107,51 +139,58 @@ def _encode(form: str, file: Path, tensors: dict[str, Tensor]) -> bytes:
     return buffer.getvalue()
 
 
-def check_layout(library: Library, architecture: str, tensors: dict[str, Tensor]) -> None:
-    """Hold names and shapes against what the library's source says."""
-    expected = published_layout(library, architecture)
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items() if not name.endswith(_COUNTER)}
-    wrong = sorted(name for name in {*expected, *shapes} if expected.get(name) != shapes.get(name))
-    assert not wrong, f"{library} would not read {wrong[:3]}"
-
-
-def check_features(network: nn.Module, architecture: str, tensors: dict[str, Tensor]) -> None:
-    """The library's network gives the features of torchvision's, which the run was trained with, to 1e-5.
+def check_export(form: str, architecture: str, file: Path, tensors: dict[str, Tensor]) -> str:
+    """Load a file back by the real library where it is known how, else hold it against its layout; says which it was.
 
     Args:
-        network: loaded, without a classifier: (B, 3, H, W) -> (B, C).
-    """
-    own = torchvision.models.get_model(architecture, weights=None)
-    own.fc = nn.Identity()
-    own.load_state_dict(tensors)
-    images = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        expected, found = own.eval()(images), network.eval()(images)
-    difference = float((found - expected).abs().max() / expected.abs().max().clamp(min=1.0))
-    assert difference <= TOLERANCE, f"features differ by {difference:g}"
+        tensors: what was exported, under torchvision's names.
 
-
-def check_export(form: str, architecture: str, renamed: dict[str, Tensor], tensors: dict[str, Tensor]) -> str:
-    """Load it back by the real library where it is installed, else hold it against its layout; says which it was.
-
-    Args:
-        renamed: under the library's names.
-        tensors: under torchvision's.
+    Raises:
+        ExportCheckError: it is not what the library reads, or gives other features.
     """
     if form in ("detectron2", "mmdet"):
-        check_layout("detectron2" if form == "detectron2" else "mmdet", architecture, renamed)
+        found = torch.load(file, weights_only=True)["model" if form == "detectron2" else "state_dict"]
+        _check_layout("detectron2" if form == "detectron2" else "mmdet", architecture, found)
         return f"names and shapes were checked against {form}'s published layout; the library itself was not run"
-    check_layout("timm" if form == "timm" else "torchvision", architecture, renamed)
+    found = load_file(file) if file.suffix == _SAFETENSORS else torch.load(file, weights_only=True)
+    _check_layout("timm" if form == "timm" else "torchvision", architecture, found)
     if form == "timm" and importlib.util.find_spec("timm") is None:
         return "timm is not installed here: names and shapes were checked against its published layout"
     if form == "timm":
         import timm
 
-        network, version = timm.create_model(architecture, pretrained=False, num_classes=0), timm.__version__
+        network = timm.create_model(architecture, pretrained=False, num_classes=0, checkpoint_path=str(file))
+        library = f"timm {timm.__version__}"
     else:
-        network, version = torchvision.models.get_model(architecture, weights=None), torchvision.__version__
+        network = torchvision.models.get_model(architecture, weights=None)
         network.fc = nn.Identity()
-    network.load_state_dict(renamed)
-    check_features(network, architecture, tensors)
-    library = "timm" if form == "timm" else "torchvision"
-    return f"loaded back by {library} {version}, no key missing or superfluous, features equal to {TOLERANCE:g}"
+        network.load_state_dict(found)
+        library = f"torchvision {torchvision.__version__}"
+    _check_features(network, architecture, tensors)
+    return f"loaded back by {library}, no key missing or superfluous, features equal to {TOLERANCE:g}"
+
+
+def _check_layout(library: Library, architecture: str, tensors: dict[str, Tensor]) -> None:
+    """Hold names and shapes against what the library's source says."""
+    expected = published_layout(library, architecture)
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items() if not name.endswith(_COUNTER)}
+    wrong = sorted(name for name in {*expected, *shapes} if expected.get(name) != shapes.get(name))
+    if wrong:
+        raise ExportCheckError(f"{library} would not read {', '.join(wrong[:3])}")
+
+
+def _check_features(network: nn.Module, architecture: str, tensors: dict[str, Tensor]) -> None:
+    """The library's network gives the pooled features of the one that was trained, to 1e-5 of the largest.
+
+    Args:
+        network: loaded, without a classifier: (B, 3, H, W) -> (B, C).
+    """
+    own = Backbone(architecture, seed=0)
+    own.load_state_dict(tensors)
+    images = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = own.eval()(images, [LAST_LAYER])[LAST_LAYER].mean(dim=(2, 3))
+        found = network.eval()(images)
+    difference = float((found - expected).abs().max() / expected.abs().max().clamp(min=1.0))
+    if not difference <= TOLERANCE:
+        raise ExportCheckError(f"features differ by {difference:g}")

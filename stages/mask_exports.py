@@ -1,15 +1,16 @@
 """`cyborgs masks export`: a cycle's masks as pictures, a COCO json, or arrays."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coder
 
 from cyborgs.evaluation.mask_quality import at_size
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, MachineError
 from stages.evaluate import label_colours
 from stages.run_masks import CycleMasks, cycle_masks
 from storage.masks import MaskRow, read_rows
@@ -72,26 +73,38 @@ def _write_folder(masks: CycleMasks, out: Path, suffix: str, write: Callable[[Pa
 
 
 def _write_coco(masks: CycleMasks, out: Path) -> int:
+    """As it goes: of a hundred thousand photographs all regions together are gigabytes."""
+    aside = out.with_name(f".{out.name}.partial")
     images: list[dict[str, object]] = []
-    annotations: list[dict[str, object]] = []
-    for number, (name, (_, row)) in enumerate(zip(_names(masks), read_rows(masks.store), strict=True)):
-        height, width = row.image_size
-        images.append({"id": number, "file_name": encode_key(name), "height": height, "width": width})
-        labels = at_size(row.labels, height, width)
-        for label in np.unique(labels).tolist():
-            encoded = coder.encode(np.asfortranarray(labels == label, dtype=np.uint8))
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": number,
-                    "category_id": 1,
-                    "label": label,
-                    "segmentation": {"size": [height, width], "counts": encoded["counts"].decode()},
-                    "area": int(coder.area(encoded)),
-                    "bbox": coder.toBbox(encoded).tolist(),
-                    "iscrowd": 0,
-                }
-            )
-    tree = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "region"}]}
-    out.write_text(json.dumps(tree), encoding="utf-8")
+    try:
+        with aside.open("w", encoding="utf-8") as file:
+            file.write('{"categories": [{"id": 1, "name": "region"}], "annotations": [')
+            count = 0
+            for number, (name, (_, row)) in enumerate(zip(_names(masks), read_rows(masks.store), strict=True)):
+                height, width = row.image_size
+                images.append({"id": number, "file_name": encode_key(name), "height": height, "width": width})
+                for annotation in _annotations(at_size(row.labels, height, width)):
+                    file.write(",\n" if count else "\n")
+                    count += 1
+                    file.write(json.dumps({"id": count, "image_id": number, **annotation}))
+            file.write(f'\n], "images": {json.dumps(images)}}}\n')
+        aside.replace(out)
+    except OSError as error:
+        raise MachineError(f"{out}: cannot be written: {error.strerror}") from error
+    finally:
+        aside.unlink(missing_ok=True)
     return len(images)
+
+
+def _annotations(labels: NDArray[np.integer]) -> Iterator[dict[str, object]]:
+    """A run-length encoded one for each region."""
+    for label in np.unique(labels).tolist():
+        encoded = coder.encode(np.asfortranarray(labels == label, dtype=np.uint8))
+        yield {
+            "category_id": 1,
+            "label": label,
+            "segmentation": {"size": list(labels.shape), "counts": encoded["counts"].decode()},
+            "area": int(coder.area(encoded)),
+            "bbox": coder.toBbox(encoded).tolist(),
+            "iscrowd": 0,
+        }

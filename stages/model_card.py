@@ -1,6 +1,7 @@
 """The card beside an export: what it is, how it was made, how to load it, and what was measured."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -8,20 +9,32 @@ import yaml
 from cyborgs.augmentation.pixels import MEAN, STD
 from schemas.config import RunConfig
 from schemas.loading import flatten
-from schemas.results import Encoder
+from schemas.results import Encoder, ProtocolResult, SkippedProtocol
 from stages.layouts import BASIC, groups_and_width
+from stages.planned_protocols import FOLDER
 from storage import layout
 from storage.artifacts import Standing, Standings
 from storage.run import Run
 
 
-def model_card(run: Run, found: Standing, *, form: str, file: Path, encoder: Encoder, digest: str, check: str) -> str:
+def model_card(
+    run: Run,
+    found: Standing,
+    *,
+    form: str,
+    file: Path,
+    encoder: Encoder,
+    digest: str,
+    check: str,
+    results: Sequence[ProtocolResult],
+) -> str:
     """The card as Markdown.
 
     Args:
         found: the step whose weights were exported.
         digest: of the tensors.
         check: how it is known that the library reads the file.
+        results: of protocols that measured these weights, beside those of the run itself.
     """
     assert found.manifest is not None
     config, record = run.config, run.record
@@ -48,7 +61,7 @@ def model_card(run: Run, found: Standing, *, form: str, file: Path, encoder: Enc
         "",
         "## Evaluation",
         "",
-        _evaluation(run, found),
+        *_evaluation(run, found, encoder, digest, results),
         "",
         "## Config",
         "",
@@ -66,18 +79,40 @@ def _changed(config: RunConfig) -> dict[str, object]:
     return {
         name: value
         for name, value in flatten(config).items()
-        if value != defaults[name] and not name.startswith("placement.")
+        # Where labelled photographs are says nothing of the weights, and much of a machine.
+        if value != defaults[name] and not name.startswith(("placement.", "evaluate.protocols"))
     }
 
 
-def _evaluation(run: Run, found: Standing) -> str:
-    """What the run's own evaluation of that cycle says; it has no labels."""
+def _evaluation(
+    run: Run, found: Standing, encoder: Encoder, digest: str, results: Sequence[ProtocolResult]
+) -> list[str]:
+    """What the run says of that cycle without labels, and what protocols say of these very weights."""
+    lines: list[str] = []
+    measured = list(results)
     for other in Standings(run).all():
         if other.step.stage == "evaluate" and other.step.cycle == found.step.cycle and other.state == "done":
+            own = [
+                ProtocolResult.model_validate_json(text)
+                for path in run.store.list(f"{other.folder}/{FOLDER}")
+                if SkippedProtocol.read(text := run.store.read(path)) is None
+            ]
             metrics = json.loads(run.store.read(f"{other.folder}/{layout.METRICS}"))
-            rows = [f"| {name.replace('_', ' ')} | {value} |" for name, value in metrics.items()]
-            return "\n".join(["Without labels, by the run itself:", "", "| figure | value |", "|---|---|", *rows])
-    return "None was made."
+            labelled = {f"{each.protocol}_{figure}" for each in own for figure in each.figures}
+            whose = "" if encoder == "online" else ", which looks at the online encoder and not at this one"
+            lines += [f"Without labels, by the run itself{whose}:", ""]
+            lines += _table({name: value for name, value in metrics.items() if name not in labelled})
+            measured += [each for each in own if each.weights.digest == digest]
+    for result in measured:
+        quick = " with quick settings" if result.smoke else ""
+        photographs = ", ".join(f"{count} of {split}" for split, count in result.data.photographs.items())
+        lines += ["", f"`{result.protocol}`{quick} on `{Path(result.data.path).name}` ({photographs} photographs):", ""]
+        lines += _table(result.figures)
+    return lines or ["None was made."]
+
+
+def _table(figures: Mapping[str, object]) -> list[str]:
+    return ["| figure | value |", "|---|---|", *(f"| {name.replace('_', ' ')} | {v} |" for name, v in figures.items())]
 
 
 def _loading(form: str, file: str, architecture: str) -> str:

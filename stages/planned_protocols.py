@@ -1,10 +1,8 @@
 """Protocols that a run measures by itself after chosen cycles, within its stage `evaluate`."""
 
-import json
-
 from schemas.errors import ConfigError, DataError
 from schemas.protocols import load_protocol
-from schemas.results import ProtocolResult
+from schemas.results import ProtocolResult, SkippedProtocol
 from stages.context import Context
 
 FOLDER = "protocols"
@@ -44,7 +42,8 @@ def measure_protocols(context: Context) -> dict[str, float]:
             )
         except (ConfigError, DataError) as error:
             context.warn(f"{planned.protocol} skipped: {error}")
-            context.run.store.write(place, json.dumps({"protocol": planned.protocol, "skipped": str(error)}).encode())
+            skipped = SkippedProtocol(protocol=planned.protocol, skipped=str(error))
+            context.run.store.write(place, skipped.model_dump_json().encode())
             continue
         # What stands in an artifact follows from its key alone: no time, no host, no way in which the run was named.
         weights = result.weights.model_copy(update={"source": context.step.name})

@@ -73,8 +73,9 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             "holds objects besides tensors, which is never unpickled here; save weights alone: "
             "torch.save(model.state_dict(), FILE)"
         ) from error
-    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
-        loaded = loaded["state_dict"]
+    for wrapper in ("state_dict", "model"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
+            loaded = loaded[wrapper]
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise ConfigError("expected a state dict, names to tensors")
     # Wrapped in DistributedDataParallel when it was saved.

@@ -27,6 +27,9 @@ VOID = -1
 LabelledPhotograph = tuple[Image.Image, NDArray[np.int32]]
 """A photograph with (H, W) classes of its pixels at its size, VOID where unlabelled."""
 
+_CLASSES = 16
+"""Whose scores are held at a photograph's size at once."""
+
 
 def cocostuff_linear(
     backbone: Backbone,
@@ -101,8 +104,31 @@ class Probe(nn.Module):
 
     def forward(self, features: Tensor, height: int, width: int) -> Tensor:
         """(1, D, h, w) -> (1, L, height, width) scores."""
-        scores = self.convolution((features - self.mean) / self.std)
-        return F.interpolate(scores, (height, width), mode="bilinear", align_corners=False)
+        return _grown(self._cells(features), height, width)
+
+    @torch.no_grad()
+    def predict(self, features: Tensor, height: int, width: int) -> Tensor:
+        """(1, D, h, w) -> (height, width) classes of the highest score, of equal ones the first.
+
+        A few classes at a time: all of them at the size of a large photograph take gigabytes.
+        """
+        best = torch.full((height, width), -torch.inf, device=features.device)
+        classes = torch.zeros((height, width), dtype=torch.int64, device=features.device)
+        for first, scores in enumerate(torch.split(self._cells(features), _CLASSES, dim=1)):
+            highest, places = _grown(scores, height, width)[0].max(dim=0)
+            better = highest > best
+            best = torch.where(better, highest, best)
+            classes = torch.where(better, places + first * _CLASSES, classes)
+        return classes
+
+    def _cells(self, features: Tensor) -> Tensor:
+        """Scores on the feature grid: growing them is linear, so it may come after the convolution."""
+        scores: Tensor = self.convolution((features - self.mean) / self.std)
+        return scores
+
+
+def _grown(scores: Tensor, height: int, width: int) -> Tensor:
+    return F.interpolate(scores, (height, width), mode="bilinear", align_corners=False)
 
 
 def _start(mean: Tensor, std: Tensor, classes: int, *, seed: int) -> Probe:
@@ -188,8 +214,8 @@ def _measure(
     size = len(classes)
     counts, unseen = np.zeros((size + 1, size), np.int64), set[int]()
     for photograph, labels in read_ahead(samples):
-        scores = probe(_features(backbone, fit_within(photograph, max_side), layers), *labels.shape)
-        predicted = scores[0].argmax(dim=0).cpu().numpy()
+        features = _features(backbone, fit_within(photograph, max_side), layers)
+        predicted = probe.predict(features, *labels.shape).cpu().numpy()
         truth = positions(labels, classes, unseen=size)
         counted = labels != VOID
         unseen.update(np.unique(labels[truth == size]).tolist())

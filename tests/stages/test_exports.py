@@ -4,23 +4,29 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
 import torchvision
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
+from cli.main import main
 from cyborgs.networks.backbone import Backbone
 from schemas.architectures import ARCHITECTURES
 from schemas.errors import ConfigError
-from stages.exports import check_export, export_backbone, to_library
+from stages import exports
+from stages.comparison import read_result
+from stages.exports import ExportCheckError, check_export, encode, export_backbone, to_library
 from stages.layouts import published_layout
 from stages.weights import encoder_tensors, trained
 from storage.artifacts import load_artifact
 from storage.run import open_run
+from tests.conftest import draw_scene
 
 
 @pytest.fixture(scope="module")
@@ -187,14 +193,68 @@ def test_published_layouts_of_every_architecture() -> None:
         assert {n: tuple(t.shape) for n, t in renamed.items()} == published_layout("detectron2", architecture)
 
 
-def test_what_a_library_would_not_read_is_not_written(weights: dict[str, Tensor]) -> None:
-    wrong = {re.sub("^layer3", "layer5", name): tensor for name, tensor in weights.items()}
-    for form in ("torchvision", "timm", "mmdet", "detectron2"):
-        with pytest.raises((AssertionError, ValueError)):
-            check_export(form, "resnet18", to_library(form, wrong), weights)
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [("torchvision", "mine.pth"), ("timm", "mine.safetensors"), ("mmdet", "mine.pth"), ("detectron2", "mine.pth")],
+)
+def test_what_a_library_would_not_read_is_not_written(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, name: str
+) -> None:
+    """The file itself is what is checked: here its encoding goes wrong."""
+
+    def wrong(form: str, suffix: str, tensors: dict[str, Tensor], architecture: str) -> bytes:
+        return encode(form, suffix, {re.sub("(layer|res)3", r"\g<1>7", n): t for n, t in tensors.items()}, architecture)
+
+    monkeypatch.setattr(exports, "encode", wrong)
+    with pytest.raises(ExportCheckError, match="would not read"):
+        export(tiny_run, form, tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("form", ["torchvision", "timm", "safetensors"])
+def test_other_features_than_those_of_the_network_that_was_trained_are_noticed(
+    weights: dict[str, Tensor], tmp_path: Path, form: str
+) -> None:
     scaled = {name: tensor * 1.001 if name == "layer4.1.bn2.weight" else tensor for name, tensor in weights.items()}
-    with pytest.raises(AssertionError, match="features differ"):
-        check_export("timm", "resnet18", scaled, weights)
+    file = tmp_path / "mine.safetensors"
+    file.write_bytes(encode(form, file.suffix, scaled, "resnet18"))
+    with pytest.raises(ExportCheckError, match="features differ"):
+        check_export(form, "resnet18", file, weights)
+
+
+def test_a_safetensors_file_says_what_it_is(tiny_run: Path, tmp_path: Path) -> None:
+    export(tiny_run, "safetensors", tmp_path / "mine.safetensors")
+    with safe_open(tmp_path / "mine.safetensors", "pt") as file:
+        facts = file.metadata()
+    assert facts["format"] == "pt"
+    assert (facts["architecture"], facts["channels"]) == ("resnet18", "RGB")
+    assert facts["mean"] == "[0.485, 0.456, 0.406]"
+
+
+def test_the_card_has_figures_of_these_weights_alone(tiny_run: Path, tmp_path: Path) -> None:
+    arguments = ["evaluate", "knn", "--weights", str(tiny_run), "--data", str(image_folder(tmp_path / "labelled"))]
+    for encoder in ("online", "target"):
+        out = ["--out", str(tmp_path / f"{encoder}.json"), "--encoder", encoder]
+        assert main([*arguments, *out, "--set", "resize=64", "crop=64", "neighbours=[1]", "threads=1"]) == 0
+    target = read_result(tmp_path / "target.json")
+    card = export(tiny_run, "timm", tmp_path / "mine.pth", encoder="target", results=[target])
+    assert "looks at the online encoder and not at this one" in card
+    assert "`knn` on `labelled` (6 of train, 3 of val photographs):" in card
+    assert f"| accuracy 1 | {target.figures['accuracy_1']} |" in card
+    assert "not at this one" not in export(tiny_run, "timm", tmp_path / "mine.pth")
+    with pytest.raises(ConfigError, match="--figures: knn of tiny, cycle 1, target .* measured other weights"):
+        export(tiny_run, "timm", tmp_path / "other.pth", results=[target])
+    assert not (tmp_path / "other.pth").exists()
+
+
+def image_folder(root: Path) -> Path:
+    random = np.random.default_rng(0)
+    for split, count in (("train", 2), ("val", 1)):
+        for kind in ("a", "b", "c"):
+            (root / split / kind).mkdir(parents=True)
+            for number in range(count):
+                draw_scene(random, 64, 64).save(root / split / kind / f"{number}.png")
+    return root
 
 
 @pytest.mark.parametrize(

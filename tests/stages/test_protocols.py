@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from cli.main import main
 from cyborgs.evaluation.frozen import BackboneChangedError, Figures
 from cyborgs.networks.backbone import Backbone
 from flows.prepare import prepare_run
@@ -21,9 +23,10 @@ from schemas.planned_protocols import PROTOCOL_NAMES, ProtocolName
 from schemas.protocols import load_protocol
 from schemas.results import ProtocolResult
 from schemas.stages import StageRequest
-from stages import protocols
+from stages import measurements, protocols
+from stages.comparison import read_result
 from stages.execute import run_stage
-from stages.protocols import Mapped, evaluate_protocol
+from stages.protocols import evaluate_protocol
 from stages.readers.coco_objects import coco_objects
 from storage.artifacts import standing
 from storage.run import open_run
@@ -111,7 +114,7 @@ def test_photographs_without_labels_are_left_out_and_counted(coco: Path) -> None
 def test_the_true_regions_as_masks_score_100(coco: Path) -> None:
     """The readers, painting and figures together: what people drew, taken for masks."""
     split = coco_objects(coco, "val2017")
-    truths = Mapped(split.samples, protocols.paint)
+    truths = measurements.Mapped(split.samples, measurements.paint)
     from cyborgs.evaluation.mask_quality import mask_quality
 
     pairs = [((truths[i] - truths[i].min()).astype(np.uint8), [truths[i]]) for i in range(len(truths))]
@@ -165,17 +168,54 @@ def test_masks_with_and_without_a_crf(coco: Path, tiny_run: Path) -> None:
         measure("mask-quality", coco, "crf=true", "masks=run", weights=str(tiny_run))
 
 
+def test_settings_that_were_left_out_are_in_the_result(coco: Path, tiny_run: Path, tmp_path: Path) -> None:
+    """Else masks of two layers would stand in one table as if alike."""
+    own = open_run(str(tiny_run)).config.masks.layer
+    assert measure("mask-quality", coco, weights=str(tiny_run)).settings["layer"] == list(own)
+    assert measure("mask-quality", coco).settings["layer"] == ["layer2.1"]
+    assert measure("mask-quality", coco, "layer=layer1").settings["layer"] == ["layer1"]
+
+
+def test_two_splits_that_name_a_category_otherwise(coco: Path, tmp_path: Path) -> None:
+    coco = Path(shutil.copytree(coco, tmp_path / "coco"))
+    file = coco / "annotations" / "instances_val2017.json"
+    tree = json.loads(file.read_text())
+    tree["categories"][0]["name"] = "zebra"
+    file.write_text(json.dumps(tree))
+    with pytest.raises(DataError, match=r"category \d+ is 'cat' in train2017 and 'zebra' in val2017"):
+        measure("region-linear", coco)
+
+
+def test_a_device_that_nobody_has(coco: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^device 'tpu': use auto, cpu, cuda or cuda:1"):
+        measure("mask-quality", coco, "device=tpu")
+
+
+def test_where_a_result_cannot_go_is_said_before_anything_is_measured(
+    coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(*_: object, **__: object) -> None:
+        raise AssertionError("it was measured")
+
+    monkeypatch.setattr(protocols, "evaluate_protocol", measured)
+    arguments = ["evaluate", "mask-quality", "--weights", "random", "--data", str(coco)]
+    assert main([*arguments, "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"--out {tmp_path}: not a file that can be written\n"
+    assert main([*arguments, str(tmp_path), "--out", str(tmp_path / "mine.json")]) == 2
+    assert capsys.readouterr().err == f"--data {coco} {tmp_path}: a protocol measures one data set\n"
+
+
 def test_a_layer_that_the_weights_do_not_have(coco: Path) -> None:
     with pytest.raises(ConfigError, match=r"resnet18 has no layer 'layer2.7'"):
         measure("mask-quality", coco, "layer=layer2.7")
 
 
 def test_a_protocol_that_changes_the_backbone_ends_without_figures(coco: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def careless(weights: protocols.Weights, *_: object) -> protocols.Measured:
+    def careless(weights: measurements.Weights, *_: object) -> measurements.Measured:
         weights.backbone.train()(torch.randn(2, 3, 32, 32), ["layer1"])
-        return protocols.Measured(Figures({"best_iou": 100.0}), {})
+        return measurements.Measured(Figures({"best_iou": 100.0}), {})
 
-    monkeypatch.setitem(protocols._MEASURE, "mask-quality", careless)
+    monkeypatch.setitem(measurements.MEASURE, "mask-quality", careless)
     with pytest.raises(BackboneChangedError, match="figures mean nothing"):
         measure("mask-quality", coco)
 
@@ -225,8 +265,11 @@ def test_a_run_measures_at_chosen_cycles(tmp_path: Path, photographs: Path, tiny
     first, second = (standing(run, "evaluate", cycle) for cycle in (0, 1))
     metrics = [json.loads((url / str(each.folder) / "metrics.json").read_text()) for each in (first, second)]
     assert not any(name.startswith(("mask-quality", "knn")) for name in metrics[0])
-    reason = json.loads((url / str(first.folder) / "protocols" / "knn.json").read_text())["skipped"]
+    skipped = url / str(first.folder) / "protocols" / "knn.json"
+    reason = json.loads(skipped.read_text())["skipped"]
     assert str(coco / "train") in reason
+    with pytest.raises(DataError, match=re.escape(f"{skipped}: knn was skipped there: {reason}")):
+        read_result(skipped)
     assert first.manifest is not None
     assert [reason in warning for warning in first.manifest.provenance.warnings] == [True]
     alone = measure("mask-quality", coco, weights=str(url), cycle=1)

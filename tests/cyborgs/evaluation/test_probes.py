@@ -184,6 +184,16 @@ def test_pixels_of_plain_colours_are_told_apart() -> None:
     assert unseen.values["miou"] < 50
 
 
+def test_classes_are_predicted_a_few_at_a_time_as_all_at_once() -> None:
+    torch.manual_seed(0)
+    probe = Probe(torch.zeros(8), torch.ones(8), 37)
+    features = torch.randn(1, 8, 5, 7)
+    with torch.no_grad():
+        expected = probe(features, 33, 50)[0].argmax(dim=0)
+    assert probe.predict(features, 33, 50).equal(expected)
+    assert len(expected.unique()) > 20
+
+
 def test_votes_against_a_plain_loop() -> None:
     random = np.random.default_rng(0)
     known, asked = (F.normalize(torch.tensor(random.normal(size=(n, 4))), dim=1) for n in (30, 12))

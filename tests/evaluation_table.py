@@ -14,14 +14,14 @@ from pathlib import Path
 from tests.convert_coco import convert
 
 PROTOCOLS = {
-    "mask-quality bsds": ["split=val", "clusters=8", "max_side=288"],
-    "mask-quality coco": ["split=val2017", "clusters=8", "max_side=288"],
+    "mask-quality bsds": ["split=val", "clusters=8", "max_side=288", "refresh_batch_norm=20"],
+    "mask-quality coco": ["split=val2017", "clusters=8", "max_side=288", "refresh_batch_norm=20"],
     "region-linear coco": ["max_side=288"],
     "voc07-svm voc": ["resize=128", "crop=112"],
     "cocostuff-linear label-maps": ["max_side=288", "epochs=5"],
     "knn image-folder": ["resize=128", "crop=112"],
 }
-"""Protocol and data -> settings: the sizes that a `small` run has seen."""
+"""Protocol and data -> settings: sizes that a `small` run has seen, batch-norm statistics as it makes its masks."""
 
 
 def main(out: Path, seeds: int) -> None:

@@ -16,17 +16,24 @@ from storage.artifacts import standing
 from storage.run import open_run
 
 SAMPLES = os.environ.get("CYBORGS_SAMPLE_DATA")
-CYCLES = (0, 1, 2)
+SHORTER = ("schedule.epochs=12", "schedule.bootstrap_every_epochs=5")
+"""Two cycles of five epochs instead of three of eight, or nearly."""
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(SAMPLES is None, reason="CYBORGS_SAMPLE_DATA is not set: no photographs to train on")
 @pytest.mark.timeout(1800)
-def test_small_learns_and_does_not_collapse(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("settings", "cycles"),
+    [(SHORTER, (0, 1)), pytest.param((), (0, 1, 2), marks=pytest.mark.many)],
+    ids=["shorter", "as it is"],
+)
+def test_small_learns_and_does_not_collapse(tmp_path: Path, settings: tuple[str, ...], cycles: tuple[int, ...]) -> None:
     assert SAMPLES is not None
     command = [
         str(Path(sys.executable).with_name("cyborgs")), "run", "small", "--data",
         f"{SAMPLES}/coco-mini/train2017", f"{SAMPLES}/bsds500/images", "--run", str(tmp_path / "small"),
+        *(["--set", *settings] if settings else []),
     ]  # fmt: skip
     first = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     assert first.returncode == 0
@@ -34,7 +41,7 @@ def test_small_learns_and_does_not_collapse(tmp_path: Path) -> None:
 
     run = open_run(str(tmp_path / "small"))
     assert run.record.photographs == 380
-    for cycle in CYCLES:
+    for cycle in cycles:
         found = standing(run, "train", cycle)
         assert found.key is not None
         log = read_metrics(run, found.step, found.key)

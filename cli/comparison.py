@@ -58,7 +58,8 @@ def _value(summary: Summary | None, *, sign: bool = False) -> str:
     if summary is None:
         return "–"
     mean = f"{summary.mean:+.2f}" if sign else f"{summary.mean:.2f}"
-    return mean if summary.half_width is None else f"{mean} ± {summary.half_width:.2f}"
+    # Counts of photographs are the same for every seed.
+    return f"{mean} ± {summary.half_width:.2f}" if summary.half_width else mean
 
 
 def _print_csv(tables: Sequence[Table]) -> None:

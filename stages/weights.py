@@ -15,6 +15,7 @@ from schemas.results import Encoder, UsedWeights
 from storage import layout
 from storage.artifacts import Artifact, Standing, Standings, load_artifact
 from storage.checkpoints import content_digest, decode_tensors, read_state_dict
+from storage.index import read_photographs
 from storage.run import Run, find_run
 from storage.sources import expand
 
@@ -108,16 +109,10 @@ def _of_run(run: Run, source: str, *, cycle: int | None, encoder: Encoder) -> We
     backbone = Backbone(architecture, seed=0)
     backbone.load_state_dict(tensors)
     place = "warm-up" if found.step.cycle is None else f"cycle {found.step.cycle}"
-    index = Standings(run).input("index-images").manifest
-    config = {
-        name: value
-        for name, value in flatten(run.config).items()
-        if name != "seed" and not name.startswith(("placement.", "evaluate."))
-    }
     used = UsedWeights(
         source=source,
         name=f"{run.record.name}, {place}" + (", target" if encoder == "target" else ""),
-        kind=digest_json([config, index.content if index is not None else None, place, encoder]),
+        kind=_kind(run, place, encoder),
         architecture=architecture,
         seed=run.config.seed,
         digest=backbone_digest(backbone),
@@ -125,6 +120,17 @@ def _of_run(run: Run, source: str, *, cycle: int | None, encoder: Encoder) -> We
         left_out=(),
     )
     return Weights(backbone, used, run, found.step.cycle)
+
+
+def _kind(run: Run, place: str, encoder: Encoder) -> str:
+    """What another seed would not change; the order of the photographs is one of the things that it does."""
+    config = {
+        name: value
+        for name, value in flatten(run.config).items()
+        if name != "seed" and not name.startswith(("placement.", "evaluate."))
+    }
+    photographs = read_photographs(load_artifact(run, Standings(run).input("index-images")))
+    return digest_json([config, sorted(each.digest for each in photographs), place, encoder])
 
 
 def _of_file(source: str) -> Weights:

@@ -1,6 +1,7 @@
 """Weights of files: recognised by their keys, whatever is around them."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,10 @@ from cyborgs.random_streams import stream_seed
 from schemas.architectures import ARCHITECTURES
 from schemas.errors import ConfigError
 from schemas.results import UsedWeights
+from schemas.stages import StageRequest
+from stages.execute import run_stage
 from stages.weights import Weights, backbone_digest, load_weights
+from tests.pipeline import prepare
 
 
 def load(source: object) -> Weights:
@@ -49,6 +53,24 @@ def test_files_older_than_batch_norms_counter(tmp_path: Path) -> None:
     torch.save(old, tmp_path / "old.pth")
     found = load(tmp_path / "old.pth")
     assert (found.used.architecture, found.used.used) == ("resnet18", 100)
+
+
+def test_runs_are_of_a_kind_where_their_seeds_alone_differ(
+    tmp_path: Path, photographs: Path, tiny_config: Path
+) -> None:
+    fewer = Path(shutil.copytree(photographs, tmp_path / "fewer"))
+    sorted(fewer.iterdir())[0].unlink()
+
+    def kind(name: str, data: Path, *settings: str) -> str:
+        prepare(tmp_path / name, tiny_config, data, *settings)
+        for stage in ("index-images", "warm-up"):
+            run_stage(StageRequest(run=str(tmp_path / name), stage=stage))  # type: ignore[arg-type]
+        return load(tmp_path / name).used.kind
+
+    first = kind("first", photographs, "seed=0")
+    assert kind("second", photographs, "seed=1", "placement.log_every_steps=7") == first
+    assert kind("other settings", photographs, "seed=1", "train.temperature=0.2") != first
+    assert kind("other photographs", fewer, "seed=1") != first
 
 
 def test_random_weights_are_a_runs_start() -> None:

@@ -59,9 +59,9 @@ class Stack:
         "numerics.threads=1",
     )
     """Two cycles on 18 small photographs; eight stages."""
-    ONE_CYCLE = ("schedule.epochs=28", "schedule.bootstrap_every_epochs=0")
+    ONE_CYCLE = ("schedule.epochs=24", "schedule.bootstrap_every_epochs=0")
     """Laid over them: five stages, training long enough to be cut short twice."""
-    SAVE_OFTEN = "placement.checkpoint_every_minutes=0.03"
+    SAVE_OFTEN = "placement.checkpoint_every_minutes=0.06"
     """A save takes its time too: 180 MB that have to outlive a power cut."""
 
     def __init__(self, photographs: Path, storage: Path, base: Path, *, uid: int) -> None:

@@ -24,7 +24,7 @@ def answers() -> bool:
 
 
 def start(stack: Stack, name: str, *settings: str) -> str:
-    """A flow of one cycle that saves every second or so."""
+    """A flow of one cycle that saves every few seconds."""
     return stack.start_full(name, *stack.SETTINGS, *stack.ONE_CYCLE, stack.SAVE_OFTEN, *settings)
 
 

@@ -3,12 +3,12 @@
 Libraries put sockets, pipes and logs into the machine's temporary folder, and clean up at an exit that SIGKILL skips.
 """
 
-import atexit
 import contextlib
 import fcntl
 import os
 import shutil
 import tempfile
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 from schemas.errors import RunError
@@ -16,6 +16,8 @@ from storage.provenance import user
 
 _PREFIX = ".cyborgs-tmp-"
 """Nobody calls a folder of their own so: what is swept may not be anybody's runs or photographs."""
+_AFTER_MULTIPROCESSING = -101
+"""At the end of a process, priorities run from high to low: that folder has -100."""
 _held: list[int] = []
 """The lock of this process' folder. Children inherit it where they are given it, so the folder lasts as they do."""
 
@@ -39,7 +41,8 @@ def own_temporary_folder() -> Path:
             ) from error
         _held.append(lock)
         tempfile.tempdir = str(folder)
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        # After multiprocessing has removed its own folder in there, of which it makes a traceback where it is gone.
+        Finalize(None, shutil.rmtree, [folder], {"ignore_errors": True}, exitpriority=_AFTER_MULTIPROCESSING)
     return Path(tempfile.gettempdir())
 
 

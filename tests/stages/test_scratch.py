@@ -46,6 +46,27 @@ def test_the_next_sweeps_what_a_killed_process_left(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_process_with_loaders_ends_without_a_word(tmp_path: Path) -> None:
+    """multiprocessing, here before there is a folder, keeps one of its own in it and looks for that at the end."""
+    code = """
+import multiprocessing.util
+from stages.scratch import own_temporary_folder
+print(own_temporary_folder(), multiprocessing.util.get_temp_dir())
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path), "PATH": "/usr/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    own, theirs = ended.stdout.split()
+    assert theirs.startswith(own)
+    assert ended.stderr == ""
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_no_room_for_one_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from schemas.errors import RunError
     from stages import scratch

@@ -17,7 +17,7 @@ from storage.run import open_run
 
 SAMPLES = os.environ.get("CYBORGS_SAMPLE_DATA")
 SHORTER = ("schedule.epochs=12", "schedule.bootstrap_every_epochs=5")
-"""Two cycles of five epochs instead of three of eight, or nearly."""
+"""Cycles of three, five and two epochs instead of six, eight and eight; the last is too short to look at."""
 
 
 @pytest.mark.slow

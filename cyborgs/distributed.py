@@ -7,11 +7,13 @@ ranks' gradients is the gradient of the global loss.
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+Item = TypeVar("Item")
 _BUCKET_BYTES = 32 * 2**20
 """Gradients are sent in pieces of about this size: few messages, and no second copy of all of them."""
 
@@ -90,6 +92,23 @@ class World:
         for gradient in gradients:
             gradient.copy_(flat[offset : offset + gradient.numel()].view(gradient.shape))
             offset += gradient.numel()
+
+    def gather_objects(self, items: list[Item]) -> list[Item]:
+        """All ranks' items on the first one, in order of rank; none on the others."""
+        if self.size == 1:
+            return items
+        parts: list[list[Item] | None] | None = [None] * self.size if self.rank == 0 else None
+        with lost_peers():
+            dist.gather_object(items, parts)
+        return [item for part in parts or [] for item in part or []]
+
+    def share_buffers(self, network: nn.Module) -> None:
+        """Give all ranks the first one's buffers, such as batch-norm's running statistics."""
+        if self.size == 1:
+            return
+        with lost_peers():
+            for buffer in network.buffers():
+                dist.broadcast(buffer, 0)
 
     def synchronise_batch_norm(self, network: nn.Module, device: torch.device) -> None:
         """Let batch-norm see the batches of all ranks, where torch can: on GPUs. Elsewhere each rank has its own.

@@ -6,8 +6,16 @@ from pydantic import Field
 
 from schemas.settings import Settings
 
-ProtocolName = Literal["mask-quality", "region-linear", "voc07-svm", "cocostuff-linear", "knn"]
-PROTOCOL_NAMES: tuple[ProtocolName, ...] = get_args(ProtocolName)
+FrozenName = Literal["mask-quality", "region-linear", "voc07-svm", "cocostuff-linear", "knn"]
+"""Protocols that measure a backbone as it is."""
+TransferName = Literal[
+    "imagenet-semi", "voc-detection", "coco-instance", "lvis-instance", "cityscapes-fcn", "cocostuff-fcn"
+]
+"""Protocols that fine-tune a network around it."""
+ProtocolName = FrozenName | TransferName
+FROZEN_NAMES: tuple[FrozenName, ...] = get_args(FrozenName)
+TRANSFER_NAMES: tuple[TransferName, ...] = get_args(TransferName)
+PROTOCOL_NAMES: tuple[ProtocolName, ...] = (*FROZEN_NAMES, *TRANSFER_NAMES)
 
 
 class PlannedProtocol(Settings):

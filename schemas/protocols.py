@@ -3,18 +3,26 @@
 Each protocol has a file under configs/evaluation/, whose part `smoke` makes it small enough for a few minutes on a CPU.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from schemas.architectures import Architecture, layer_names
+from schemas.architectures import layer_names
 from schemas.config import ClusterCount, LayerNames
 from schemas.errors import ConfigError
+from schemas.fine_tuning import (
+    CityscapesFcnSettings,
+    CocoInstanceSettings,
+    CocostuffFcnSettings,
+    ImagenetSemiSettings,
+    LvisInstanceSettings,
+    VocDetectionSettings,
+)
 from schemas.loading import CONFIG_FOLDER, lay_over, parse_settings, read_tree
 from schemas.planned_protocols import PROTOCOL_NAMES, ProtocolName
-from schemas.settings import Settings
+from schemas.protocol_settings import LearningSettings, ProtocolSettings
 
 PROTOCOL_FOLDER = CONFIG_FOLDER / "evaluation"
 
@@ -29,23 +37,34 @@ class PaperFigure:
     """Of the whole data set: a figure over fewer stands beside nothing."""
 
 
-PAPER: dict[ProtocolName, dict[str, PaperFigure]] = {"voc07-svm": {"map": PaperFigure(86.9, "Table 1", 20)}}
+def _row(where: str, classes: int, **values: float) -> dict[str, PaperFigure]:
+    return {figure: PaperFigure(value, where, classes) for figure, value in values.items()}
+
+
+PAPER: dict[ProtocolName, dict[str, PaperFigure]] = {
+    "voc07-svm": _row("Table 1", 20, map=86.9),
+    "voc-detection": _row("Table 1", 20, box_ap=58.0, box_ap50=83.0, box_ap75=64.3),
+    "coco-instance": _row(
+        "Table 1", 80, box_ap=42.0, box_ap50=62.6, box_ap75=46.2, mask_ap=38.0, mask_ap50=59.7, mask_ap75=40.8
+    ),
+    "lvis-instance": _row(
+        "Table C.2", 1203, box_ap=23.9, box_ap50=38.3, box_ap75=25.2, mask_ap=23.4, mask_ap50=36.2, mask_ap75=24.7
+    ),
+    "cityscapes-fcn": _row("Table C.1", 19, miou=75.9),
+    "cocostuff-fcn": _row("Fig. 5a", 171, miou=33.6),
+}
 """Protocol -> figure -> what the paper has. Its Fig. 5b is a plot."""
+_SEMI = {
+    "1percent.txt": _row("Table 1", 1000, top1=31.3, top5=59.4),
+    "10percent.txt": _row("Table 1", 1000, top1=61.7, top5=84.2),
+}
 
 
-class ProtocolSettings(Settings):
-    """What every protocol is told."""
-
-    architecture: Architecture = "resnet50"
-    """Of random weights; a run or a file says its own."""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Of random weights and of whatever the protocol draws."""
-    max_images: Annotated[int, Field(ge=1)] | None = None
-    """Photographs of each split that take part, the first by name; left out: all."""
-    device: str = "auto"
-    """"auto", "cpu", "cuda" or "cuda:1"."""
-    threads: Annotated[int, Field(ge=1)] | None = None
-    """Threads on a processor; left out: one per core, which is slow where others use the cores too."""
+def paper_figures(name: ProtocolName, settings: Mapping[str, Any]) -> dict[str, PaperFigure]:
+    """What the paper has for a protocol under these settings."""
+    if settings.get("labels", 1.0) != 1:
+        return {}
+    return _SEMI.get(settings["image_list"], {}) if name == "imagenet-semi" else PAPER.get(name, {})
 
 
 class MaskQualitySettings(ProtocolSettings):
@@ -75,7 +94,7 @@ class MaskQualitySettings(ProtocolSettings):
     """How far a boundary may lie from the true one, as a share of the photograph's diagonal (BSDS: 0.0075)."""
 
 
-class RegionLinearSettings(ProtocolSettings):
+class RegionLinearSettings(LearningSettings):
     """Linear classification of ground-truth regions' pooled features (COCO json)."""
 
     train: str = "train2017"
@@ -92,7 +111,7 @@ class RegionLinearSettings(ProtocolSettings):
     """Most iterations of its solver."""
 
 
-class Voc07SvmSettings(ProtocolSettings):
+class Voc07SvmSettings(LearningSettings):
     """Linear SVMs on frozen features (Table 1, appendix B)."""
 
     train: str = "trainval"
@@ -109,7 +128,7 @@ class Voc07SvmSettings(ProtocolSettings):
     """Parts of the cross-validation."""
 
 
-class CocostuffLinearSettings(ProtocolSettings):
+class CocostuffLinearSettings(LearningSettings):
     """One 1x1 convolution on a frozen feature map (Fig. 5b, blue)."""
 
     train: str = "train2017"
@@ -132,7 +151,7 @@ class CocostuffLinearSettings(ProtocolSettings):
     """Photographs per step."""
 
 
-class KnnSettings(ProtocolSettings):
+class KnnSettings(LearningSettings):
     """Nearest neighbours on frozen features (ImageFolder)."""
 
     train: str = "train"
@@ -155,6 +174,12 @@ SETTINGS: dict[ProtocolName, type[ProtocolSettings]] = {
     "voc07-svm": Voc07SvmSettings,
     "cocostuff-linear": CocostuffLinearSettings,
     "knn": KnnSettings,
+    "imagenet-semi": ImagenetSemiSettings,
+    "voc-detection": VocDetectionSettings,
+    "coco-instance": CocoInstanceSettings,
+    "lvis-instance": LvisInstanceSettings,
+    "cityscapes-fcn": CityscapesFcnSettings,
+    "cocostuff-fcn": CocostuffFcnSettings,
 }
 
 

@@ -10,7 +10,7 @@ from scipy import stats
 from schemas.comparison import Row, Summary, Table
 from schemas.digests import digest_json
 from schemas.errors import DataError
-from schemas.protocols import PAPER
+from schemas.protocols import paper_figures
 from schemas.results import ProtocolResult, SkippedProtocol
 
 CONFIDENCE = 0.95
@@ -53,7 +53,7 @@ def _table(results: list[ProtocolResult]) -> Table:
     columns = _columns(results)
     first = results[0]
     figures = list(dict.fromkeys(figure for result in results for figure in result.figures))
-    paper = {} if first.smoke else PAPER.get(first.protocol, {})
+    paper = {} if first.smoke else paper_figures(first.protocol, first.settings)
     rows = []
     for figure in figures:
         samples = [[each.figures[figure] for each in members if figure in each.figures] for members in columns]

@@ -1,10 +1,10 @@
 """Each protocol: its data read, its settings filled in, and what it finds."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -15,50 +15,25 @@ from cyborgs.evaluation.mask_quality import Annotation, Labels
 from schemas.architectures import layer_names
 from schemas.config import MasksConfig
 from schemas.errors import ConfigError, DataError
-from schemas.planned_protocols import ProtocolName
+from schemas.planned_protocols import FrozenName
+from schemas.protocol_settings import LearningSettings, ProtocolSettings
 from schemas.protocols import (
     CocostuffLinearSettings,
     KnnSettings,
     MaskQualitySettings,
-    ProtocolSettings,
     RegionLinearSettings,
     Voc07SvmSettings,
     mask_layer,
 )
 from stages.build import crf_of
+from stages.measured import Mapped, Measured
 from stages.readers.coco_objects import CocoSplit, Objects, coco_objects
 from stages.readers.image_folder import image_folder
 from stages.readers.label_maps import bsds, label_maps
-from stages.readers.samples import Split
+from stages.readers.samples import Split, random_share
 from stages.readers.voc import CLASSES, voc, voc_root
 from stages.run_masks import masks_by_photograph
 from stages.weights import Weights
-
-Before = TypeVar("Before")
-After = TypeVar("After")
-
-
-class Mapped(Generic[Before, After]):
-    """Samples seen through a function, still read only when asked for."""
-
-    def __init__(self, samples: Samples[Before], change: Callable[[Before], After]) -> None:
-        self._samples, self._change = samples, change
-
-    def __len__(self) -> int:
-        return len(self._samples)
-
-    def __getitem__(self, position: int) -> After:
-        return self._change(self._samples[position])
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Figures, and the splits that they come from."""
-
-    figures: Figures
-    splits: dict[str, Split[Any]]
-    chosen: dict[str, Any] = field(default_factory=dict)
-    """Settings that were left out, and what stood in for them."""
 
 
 def _layers(wanted: Sequence[str], weights: Weights) -> list[str]:
@@ -68,6 +43,11 @@ def _layers(wanted: Sequence[str], weights: Weights) -> list[str]:
         if layer not in known:
             raise ConfigError(f"layer: {weights.used.architecture} has no layer {layer!r}; it has {', '.join(known)}")
     return list(wanted)
+
+
+def _rows(count: int, settings: LearningSettings, classes: Sequence[int] | None = None) -> list[int]:
+    """Of a training split: the rows whose labels are used."""
+    return random_share(count, settings.labels, seed=settings.seed, classes=classes)
 
 
 def _mask_quality(weights: Weights, root: Path, settings: ProtocolSettings) -> Measured:
@@ -153,6 +133,7 @@ def _region_linear(weights: Weights, root: Path, settings: ProtocolSettings) -> 
 
     assert isinstance(settings, RegionLinearSettings)
     train = coco_objects(root, settings.train, most=settings.max_images)
+    train = train.of(_rows(len(train.samples), settings))
     test = coco_objects(root, settings.test, most=settings.max_images)
 
     for number, called in test.names.items():
@@ -183,6 +164,8 @@ def _voc07_svm(weights: Weights, root: Path, settings: ProtocolSettings) -> Meas
 
     assert isinstance(settings, Voc07SvmSettings)
     train, train_labels = voc(voc_root(root), settings.train, most=settings.max_images)
+    rows = _rows(len(train.samples), settings)
+    train, train_labels = train.of(rows), train_labels[rows]
     test, test_labels = voc(voc_root(root), settings.test, most=settings.max_images)
     figures = voc07_svm(
         weights.backbone,
@@ -206,6 +189,7 @@ def _cocostuff_linear(weights: Weights, root: Path, settings: ProtocolSettings) 
     assert isinstance(settings, CocostuffLinearSettings)
     layers = _layers(settings.layer or (mask_layer(weights.used.architecture),), weights)
     train = label_maps(root, settings.train, void=settings.void, most=settings.max_images)
+    train = train.of(_rows(len(train.samples), settings))
     test = label_maps(root, settings.test, void=settings.void, most=settings.max_images)
     figures = cocostuff_linear(
         weights.backbone,
@@ -227,6 +211,8 @@ def _knn(weights: Weights, root: Path, settings: ProtocolSettings) -> Measured:
 
     assert isinstance(settings, KnnSettings)
     train, train_classes, names = image_folder(root, settings.train, most=settings.max_images)
+    rows = _rows(len(train_classes), settings, train_classes)
+    train, train_classes = train.of(rows), [train_classes[row] for row in rows]
     test, test_classes, _ = image_folder(root, settings.test, names, most=settings.max_images)
     figures = knn(
         weights.backbone,
@@ -242,7 +228,7 @@ def _knn(weights: Weights, root: Path, settings: ProtocolSettings) -> Measured:
     return Measured(figures, {settings.train: train, settings.test: test})
 
 
-MEASURE: dict[ProtocolName, Callable[[Weights, Path, ProtocolSettings], Measured]] = {
+MEASURE: dict[FrozenName, Callable[[Weights, Path, ProtocolSettings], Measured]] = {
     "mask-quality": _mask_quality,
     "region-linear": _region_linear,
     "voc07-svm": _voc07_svm,

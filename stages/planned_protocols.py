@@ -3,9 +3,21 @@
 from schemas.errors import ConfigError, DataError
 from schemas.protocols import load_protocol
 from schemas.results import ProtocolResult, SkippedProtocol
+from stages.attempt import Attempt
 from stages.context import Context
 
 FOLDER = "protocols"
+
+
+def _attempt(context: Context, protocol: str) -> Attempt:
+    """A fine-tuning keeps its state beside what the stage keeps of its own."""
+    name = f"{protocol}-state"
+    return Attempt(
+        stop=context.stop,
+        kept=lambda: context.read_partial(name),
+        keep=lambda data: context.save_partial(name, data),
+        moving=context.heart.at if context.heart is not None else None,
+    )
 
 
 def measure_protocols(context: Context) -> dict[str, float]:
@@ -34,8 +46,7 @@ def measure_protocols(context: Context) -> dict[str, float]:
                     weights=context.run.store.url,
                     data=planned.data,
                     cycle=context.step.cycle,
-                    tell=lambda _: None,
-                    check=context.stop.check,
+                    attempt=_attempt(context, planned.protocol),
                 )
                 if kept is None
                 else ProtocolResult.model_validate_json(kept)

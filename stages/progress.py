@@ -63,7 +63,7 @@ class Progress:
         elif self._done == self._total and kind is None and self._tell is not None:
             self._print_line()
 
-    def advance(self, units: int = 1, **figures: float | str) -> None:
+    def advance(self, units: int = 1, /, **figures: float | str) -> None:
         """So much more is done; `figures` such as loss are shown beside it until replaced."""
         self._done += units
         if self._tell is None:

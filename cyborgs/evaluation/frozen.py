@@ -66,10 +66,16 @@ def frozen(backbone: Backbone) -> Iterator[None]:
         raise BackboneChangedError(f"{len(changed)} tensors of the frozen backbone have changed, such as {changed[0]}")
 
 
-def read_ahead(samples: Samples[Sample], order: Iterable[int] | None = None) -> Iterator[Sample]:
-    """The samples in order, decoded by threads a few ahead of who consumes them."""
+def read_ahead(
+    samples: Samples[Sample], order: Iterable[int] | None = None, *, threads: int | None = None
+) -> Iterator[Sample]:
+    """The samples in order, decoded by threads a few ahead of who consumes them.
+
+    Args:
+        threads: None: a few more than there are cores.
+    """
     waiting: list[Future[Sample]] = []
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(threads) as pool:
         try:
             for position in order if order is not None else range(len(samples)):
                 waiting.append(pool.submit(samples.__getitem__, position))

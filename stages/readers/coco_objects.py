@@ -1,4 +1,7 @@
-"""COCO's layout: annotations/instances_<split>.json beside the folder <split>/ (or images/<split>/)."""
+"""COCO's layout: annotations/instances_<split>.json beside the folder <split>/ (or images/<split>/).
+
+LVIS v1 has the same beside COCO's photographs, in files of its own: annotations/lvis_v1_<split>.json.
+"""
 
 import json
 from dataclasses import dataclass, field
@@ -22,6 +25,8 @@ class Objects:
     photograph: Image.Image
     masks: list[NDArray[np.bool_]]
     """(H, W) each, at least a pixel."""
+    boxes: list[tuple[float, float, float, float]]
+    """Left, top, right, bottom in pixels, as annotated, within the photograph."""
     categories: list[int]
     crowd: NDArray[np.bool_]
     """(H, W) pixels of uncounted crowds, which no object can be told from."""
@@ -29,77 +34,150 @@ class Objects:
 
 @dataclass
 class CocoSplit(Split[Objects]):
-    """With the categories' names."""
+    """With the categories' names, and what the json says of the photographs that take part."""
 
     names: dict[int, str] = field(default_factory=dict)
+    images: dict[str, dict[str, Any]] = field(default_factory=dict)
+    annotations: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    categories: list[dict[str, Any]] = field(default_factory=list)
+    """As the json has them."""
+
+    def truth(self) -> dict[str, Any]:
+        """A COCO json of the photographs that take part."""
+        return {
+            "images": [self.images[name] for name in self.samples.items],
+            "annotations": [each for name in self.samples.items for each in self.annotations.get(name, [])],
+            "categories": self.categories,
+        }
 
 
-def coco_objects(root: Path, split: str, *, most: int | None = None) -> CocoSplit:
+def coco_objects(
+    root: Path, split: str, *, most: int | None = None, empty: bool = False, shapes: bool = True, lvis: bool = False
+) -> CocoSplit:
     """The annotated photographs of a split; those without an annotation are left out and counted.
 
     Args:
         most: photographs, the first by name.
+        empty: those that the json lists without an object take part, as in COCO's own scores.
+        shapes: objects without a segmentation are left out and counted; without it no mask is read at all.
+        lvis: the json is LVIS v1's, `split` is train or val.
 
     Raises:
         DataError: a file is missing or not what COCO has.
     """
-    file = need_file(root, "annotations", f"instances_{split}.json", layout=LAYOUT)
-    folders = [root / split, root / "images" / split]
+    file = need_file(root, "annotations", f"lvis_v1_{split}.json" if lvis else f"instances_{split}.json", layout=LAYOUT)
+    folders = [root] if lvis else [root / split, root / "images" / split]
     folder = next((each for each in folders if each.is_dir()), None)
     if folder is None:
         raise DataError(f"--data {root}: {LAYOUT} has a folder {folders[0]}, which is missing")
+    parsed = _parse(file, shapes=shapes)
+    items = sorted(parsed.images if empty else parsed.annotations)[:most]
+    for name in items:
+        need_file(folder, name, layout=f"{file.name}'s folder")
+    left_out = {f"objects without a segmentation in {file.name}": parsed.shapeless}
+    if not lvis:
+        present = (path.relative_to(folder).as_posix() for path in photographs_below(folder).values())
+        taking_part = parsed.images if empty else parsed.annotations
+        unlabelled = sum(name not in taking_part for name in present)
+        left_out = {f"photographs without an annotation in {file.name}": unlabelled, **left_out}
+    return CocoSplit(
+        LazySamples(items, lambda name: _read(folder / name, parsed.annotations.get(name, []), file, shapes=shapes)),
+        [folder / name for name in items],
+        [file],
+        {what: count for what, count in left_out.items() if count},
+        parsed.names,
+        parsed.images,
+        parsed.annotations,
+        parsed.categories,
+    )
+
+
+@dataclass
+class _Parsed:
+    names: dict[int, str]
+    images: dict[str, dict[str, Any]]
+    """By file name, below the folder of the photographs."""
+    annotations: dict[str, list[dict[str, Any]]]
+    """By file name."""
+    categories: list[dict[str, Any]]
+    shapeless: int = 0
+
+
+def _parse(file: Path, *, shapes: bool) -> _Parsed:
     try:
         tree = json.loads(file.read_bytes())
-        images = {int(image["id"]): image for image in tree["images"]}
-        names = {int(category["id"]): str(category["name"]) for category in tree["categories"]}
-        annotations: dict[str, list[dict[str, Any]]] = {}
-        shapeless = 0
+        by_id = {int(image["id"]): image for image in tree["images"]}
+        # LVIS names COCO's photographs by where they can be downloaded: …/train2017/000000000009.jpg.
+        paths = {
+            number: plain_name(
+                str(image["file_name"]) if "file_name" in image else "/".join(str(image["coco_url"]).split("/")[-2:]),
+                source=file,
+            )
+            for number, image in by_id.items()
+        }
+        found = _Parsed(
+            {int(category["id"]): str(category["name"]) for category in tree["categories"]},
+            {paths[number]: image for number, image in by_id.items()},
+            {},
+            tree["categories"],
+        )
         for annotation in tree["annotations"]:
-            name = str(images[int(annotation["image_id"])]["file_name"])
+            name = paths[int(annotation["image_id"])]
             annotation["category_id"] = int(annotation["category_id"])
-            if annotation["category_id"] not in names:
+            if annotation["category_id"] not in found.names:
                 raise DataError(
                     f"--data: {file}: annotation {annotation.get('id')} is of category {annotation['category_id']}, "
                     "which `categories` does not name"
                 )
-            if not annotation.get("segmentation"):
-                shapeless += 1
+            if shapes and not annotation.get("segmentation"):
+                found.shapeless += 1
                 continue
-            annotations.setdefault(plain_name(name, source=file), []).append(annotation)
+            found.annotations.setdefault(name, []).append(annotation)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"--data: {file} is not a COCO json of instances: {type(error).__name__} {error}") from error
-    items = sorted(annotations)[:most]
-    for name in items:
-        need_file(folder, name, layout=f"{file.name}'s folder")
-    present = (path.relative_to(folder).as_posix() for path in photographs_below(folder).values())
-    unlabelled = sum(name not in annotations for name in present)
-    left_out = {
-        f"photographs without an annotation in {file.name}": unlabelled,
-        f"objects without a segmentation in {file.name}": shapeless,
-    }
-    return CocoSplit(
-        LazySamples(items, lambda name: _read(folder / name, annotations[name], file)),
-        [folder / name for name in items],
-        [file],
-        {what: count for what, count in left_out.items() if count},
-        names,
-    )
+    return found
 
 
-def _read(path: Path, annotations: list[dict[str, Any]], file: Path) -> Objects:
+def _read(path: Path, annotations: list[dict[str, Any]], file: Path, *, shapes: bool) -> Objects:
     photograph = read_photograph(path)
     size = (photograph.height, photograph.width)
-    masks, categories, crowd = [], [], np.zeros(size, bool)
+    found = Objects(photograph, [], [], [], np.zeros(size, bool))
     for annotation in annotations:
-        mask = _decode(annotation, size, file)
+        mask = _decode(annotation, size, file) if shapes else None
         if annotation.get("iscrowd"):
-            crowd |= mask
-        elif mask.any():
-            masks.append(mask)
-            categories.append(annotation["category_id"])
-    return Objects(photograph, masks, categories, crowd)
+            found.crowd[...] |= mask if mask is not None else False
+            continue
+        box = _box(annotation, mask, size, file)
+        if box is None or (mask is not None and not mask.any()):
+            continue
+        if mask is not None:
+            found.masks.append(mask)
+        found.boxes.append(box)
+        found.categories.append(annotation["category_id"])
+    return found
+
+
+def _box(
+    annotation: dict[str, Any], mask: NDArray[np.bool_] | None, size: tuple[int, int], file: Path
+) -> tuple[float, float, float, float] | None:
+    """Corners of the annotated box, or of the mask where there is none; None of an empty one."""
+    try:
+        left, top, width, height = (float(each) for each in annotation.get("bbox") or _extent(mask))
+        right, below = min(left + width, size[1]), min(top + height, size[0])
+    except (TypeError, ValueError) as error:
+        raise DataError(f"--data: {file}: annotation {annotation.get('id')} has no readable bbox") from error
+    left, top = max(left, 0.0), max(top, 0.0)
+    return (left, top, right, below) if right > left and below > top else None
+
+
+def _extent(mask: NDArray[np.bool_] | None) -> tuple[float, float, float, float]:
+    """Left, top, width and height of a mask."""
+    if mask is None or not mask.any():
+        raise ValueError("there is no mask")
+    rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
+    return float(columns[0]), float(rows[0]), float(np.ptp(columns) + 1), float(np.ptp(rows) + 1)
 
 
 def _decode(annotation: dict[str, Any], size: tuple[int, int], file: Path) -> NDArray[np.bool_]:

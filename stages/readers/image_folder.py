@@ -12,16 +12,17 @@ _LAYOUT = "an ImageFolder"
 
 
 def image_folder(
-    root: Path, split: str, classes: list[str] | None = None, *, most: int | None = None
+    root: Path, split: str, classes: list[str] | None = None, *, most: int | None = None, listed: Path | None = None
 ) -> tuple[Split[Image.Image], list[int], list[str]]:
     """Photographs of a split, the class of each, and the names of the classes.
 
     Args:
         classes: names in their order, where another split has fixed it.
         most: photographs, taken from the classes in turn.
+        listed: a file that names those that take part, one a line: NAME.JPEG or CLASS/NAME.JPEG, a number may follow.
 
     Raises:
-        DataError: a folder is missing, or a class is not among `classes`.
+        DataError: a folder or file is missing, a class is not among `classes`, or a listed photograph is not there.
     """
     folder = need_folder(root, split, layout=_LAYOUT)
     found = {
@@ -29,6 +30,8 @@ def image_folder(
         for each in sorted(folder.iterdir())
         if each.is_dir() and not each.name.startswith(".")
     }
+    if listed is not None:
+        found = _listed(found, listed, root)
     found = {name: paths for name, paths in found.items() if paths}
     if not found:
         raise DataError(f"--data {root}: no photographs in {folder}/<class>/")
@@ -45,3 +48,16 @@ def image_folder(
     paths = {path.relative_to(root).as_posix(): path for _, _, path in turns}
     samples = LazySamples(list(paths), lambda key: read_photograph(paths[key]))
     return Split(samples, list(paths.values()), []), [names.index(name) for _, name, _ in turns], names
+
+
+def _listed(found: dict[str, list[Path]], file: Path, root: Path) -> dict[str, list[Path]]:
+    if not file.is_file():
+        raise DataError(
+            f"--data {root}: the list {file} is missing: name one by --set image_list=FILE, or null for all"
+        )
+    wanted = {line.split()[0].rsplit("/", 1)[-1] for line in file.read_text().splitlines() if line.strip()}
+    kept = {name: [path for path in paths if path.name in wanted] for name, paths in found.items()}
+    missing = wanted - {path.name for paths in kept.values() for path in paths}
+    if missing:
+        raise DataError(f"--data {root}: {file} names {min(missing)}, which is in none of the folders of the split")
+    return kept

@@ -2,16 +2,17 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cyborgs.random_streams import stream
 from schemas.digests import DIGEST_BYTES
 from schemas.errors import DataError
 from storage.photographs import Limits, check_size, decode
@@ -32,6 +33,10 @@ class LazySamples(Generic[Sample]):
     def __getitem__(self, position: int) -> Sample:
         return self._read(self.items[position])
 
+    def of(self, rows: Sequence[int]) -> "LazySamples[Sample]":
+        """Those of some rows."""
+        return LazySamples([self.items[row] for row in rows], self._read)
+
 
 @dataclass
 class Split(Generic[Sample]):
@@ -49,6 +54,24 @@ class Split(Generic[Sample]):
     def files(self) -> list[Path]:
         """All that it reads."""
         return [*self.photographs, *self.labels]
+
+    def of(self, rows: Sequence[int]) -> Self:
+        """The part that some rows are."""
+        return replace(self, samples=self.samples.of(rows), photographs=[self.photographs[row] for row in rows])
+
+
+def random_share(count: int, share: float, *, seed: int, classes: Sequence[int] | None = None) -> list[int]:
+    """Rows of a random share, at least one; of each class where these are given. A larger share holds a smaller one.
+
+    Args:
+        share: above 0, at most 1.
+        classes: of each row.
+    """
+    order = stream("labels", seed).permutation(count).tolist()
+    parts: dict[int, list[int]] = {}
+    for row in order:
+        parts.setdefault(classes[row] if classes is not None else 0, []).append(row)
+    return sorted(row for part in parts.values() for row in part[: max(1, round(share * len(part)))])
 
 
 def read_photograph(path: Path) -> Image.Image:

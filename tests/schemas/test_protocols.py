@@ -8,7 +8,7 @@ import pytest
 from schemas.architectures import ARCHITECTURES, layer_names
 from schemas.errors import ConfigError
 from schemas.loading import read_tree
-from schemas.planned_protocols import PROTOCOL_NAMES
+from schemas.planned_protocols import FROZEN_NAMES, PROTOCOL_NAMES, TRANSFER_NAMES
 from schemas.protocols import PROTOCOL_FOLDER, SETTINGS, load_protocol, mask_layer, protocol_name
 
 
@@ -20,10 +20,25 @@ def test_every_protocol_has_its_file_and_no_other_is_there() -> None:
     assert "evaluation/*.yaml" in data["configs"], "an installed package has to find them"
 
 
-@pytest.mark.parametrize("name", PROTOCOL_NAMES)
-def test_the_files_repeat_the_defaults_and_smoke_lays_over_them(name: str) -> None:
+@pytest.mark.parametrize("name", FROZEN_NAMES)
+def test_the_files_repeat_the_defaults(name: str) -> None:
     protocol = protocol_name(name)
     assert load_protocol(protocol) == SETTINGS[protocol]()
+
+
+@pytest.mark.parametrize("name", TRANSFER_NAMES)
+def test_every_setting_of_a_recipe_has_its_source(name: str) -> None:
+    """A comment on its line, or on the one before where two come from one place."""
+    lines = (PROTOCOL_FOLDER / f"{name}.yaml").read_text().splitlines()
+    recipe = [line for line in lines if line[0] not in " #" and not line.startswith(("smoke:", "train:", "test:"))]
+    lacking = [line.split(":")[0] for line in recipe if " # " not in line]
+    assert set(lacking) <= {"classes", "short_side", "window_stride"}
+    assert any(line.startswith("# Settings: ") for line in lines)
+
+
+@pytest.mark.parametrize("name", PROTOCOL_NAMES)
+def test_smoke_lays_over_the_files(name: str) -> None:
+    protocol = protocol_name(name)
     smoke = read_tree(PROTOCOL_FOLDER / f"{name}.yaml")["smoke"]
     small = load_protocol(protocol, smoke=True).model_dump(mode="json")
     assert {key: small[key] for key in smoke} == smoke

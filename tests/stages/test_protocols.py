@@ -19,11 +19,12 @@ from cyborgs.networks.backbone import Backbone
 from flows.prepare import prepare_run
 from schemas.errors import ConfigError, DataError, PreemptedError
 from schemas.loading import change_config, load_config
-from schemas.planned_protocols import PROTOCOL_NAMES, ProtocolName
+from schemas.planned_protocols import FROZEN_NAMES, FrozenName, ProtocolName
 from schemas.protocols import load_protocol
 from schemas.results import ProtocolResult
 from schemas.stages import StageRequest
-from stages import measurements, protocols
+from stages import measured, measurements, protocols
+from stages.attempt import Attempt
 from stages.comparison import read_result
 from stages.execute import run_stage
 from stages.protocols import evaluate_protocol
@@ -56,18 +57,18 @@ def data(tmp_path_factory: pytest.TempPathFactory, coco: Path) -> dict[str, Path
     """Protocol -> its data, in the layout that it reads."""
     out = tmp_path_factory.mktemp("converted")
     convert(coco, out)
-    return {name: out / LAYOUTS[name] if name in LAYOUTS else coco for name in PROTOCOL_NAMES}
+    return {name: out / LAYOUTS[name] if name in LAYOUTS else coco for name in FROZEN_NAMES}
 
 
 def measure(name: ProtocolName, root: Path, *settings: str, weights: str = "random", **options: Any) -> ProtocolResult:
     own = load_protocol(name, ["architecture=resnet18", "threads=1", *SETTINGS[name], *settings])
     told: list[str] = []
-    result = evaluate_protocol(name, own, weights=weights, data=str(root), tell=told.append, **options)
+    result = evaluate_protocol(name, own, weights=weights, data=str(root), attempt=Attempt(tell=told.append), **options)
     assert "keys" in told[0]
     return result
 
 
-@pytest.mark.parametrize("name", PROTOCOL_NAMES)
+@pytest.mark.parametrize("name", FROZEN_NAMES)
 def test_a_result_says_what_was_measured_and_comes_out_again(name: ProtocolName, data: dict[str, Path]) -> None:
     first, again = measure(name, data[name]), measure(name, data[name])
     assert first.figures == again.figures
@@ -84,7 +85,7 @@ def test_a_result_says_what_was_measured_and_comes_out_again(name: ProtocolName,
     assert other.settings == first.settings
 
 
-@pytest.mark.parametrize("name", PROTOCOL_NAMES)
+@pytest.mark.parametrize("name", FROZEN_NAMES)
 def test_max_images_takes_the_first_and_changes_the_data_digest(name: ProtocolName, data: dict[str, Path]) -> None:
     few = measure(name, data[name], "max_images=9")
     assert set(few.data.photographs.values()) == {9}
@@ -114,7 +115,7 @@ def test_photographs_without_labels_are_left_out_and_counted(coco: Path) -> None
 def test_the_true_regions_as_masks_score_100(coco: Path) -> None:
     """The readers, painting and figures together: what people drew, taken for masks."""
     split = coco_objects(coco, "val2017")
-    truths = measurements.Mapped(split.samples, measurements.paint)
+    truths = measured.Mapped(split.samples, measurements.paint)
     from cyborgs.evaluation.mask_quality import mask_quality
 
     pairs = [((truths[i] - truths[i].min()).astype(np.uint8), [truths[i]]) for i in range(len(truths))]
@@ -230,7 +231,7 @@ def test_a_file_is_recognised_and_measures_as_the_run_does(tiny_run: Path, coco:
 
 @pytest.mark.slow
 @pytest.mark.skipif(SAMPLES is None, reason="CYBORGS_SAMPLE_DATA is not set: no photographs to measure on")
-@pytest.mark.parametrize("name", ["mask-quality bsds", *PROTOCOL_NAMES])
+@pytest.mark.parametrize("name", ["mask-quality bsds", *FROZEN_NAMES])
 def test_smoke_on_real_photographs_takes_less_than_three_minutes(name: str, tmp_path: Path) -> None:
     assert SAMPLES is not None
     root, settings = Path(SAMPLES) / "coco-mini", []
@@ -241,15 +242,15 @@ def test_smoke_on_real_photographs_takes_less_than_three_minutes(name: str, tmp_
         convert(root, tmp_path)
         root = tmp_path / LAYOUTS[protocol]
     own = load_protocol(protocol, settings, smoke=True)
-    result = evaluate_protocol(protocol, own, weights="random", data=str(root), smoke=True, tell=print)
+    result = evaluate_protocol(protocol, own, weights="random", data=str(root), smoke=True, attempt=Attempt())
     assert result.seconds is not None and result.seconds < 180
     assert result.smoke
     assert 0 < result.figures[FIGURES[protocol]] < 100
 
 
-def protocols_name(name: str) -> ProtocolName:
+def protocols_name(name: str) -> FrozenName:
     """The protocol of a test's name."""
-    return next(known for known in PROTOCOL_NAMES if name.split()[0] == known)
+    return next(known for known in FROZEN_NAMES if name.split()[0] == known)
 
 
 def test_a_run_measures_at_chosen_cycles(tmp_path: Path, photographs: Path, tiny_config: Path, coco: Path) -> None:

@@ -166,6 +166,7 @@ CUT_OFF = "train cycle 0"
 
 
 @pytest.mark.slow
+@pytest.mark.many
 @pytest.mark.timeout(1800)
 def test_a_run_that_is_killed_and_whose_server_goes_away_for_20_seconds_ends_equal(
     object_server: ObjectServer, bucket: str, data: str, tiny_config: Path, undisturbed: Path, tmp_path: Path

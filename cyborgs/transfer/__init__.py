@@ -1,0 +1,1 @@
+"""Fine-tuning with labels: classifiers, detectors and segmenters that start from a pretrained backbone."""

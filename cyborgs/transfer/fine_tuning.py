@@ -1,0 +1,138 @@
+"""Fine-tuning by steps: all state that it moves, and a step that is a function of that state and its number alone."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
+
+from cyborgs.distributed import ALONE, World
+from cyborgs.optimization.optimizers import load_optimizer_tensors, optimizer_tensors
+from cyborgs.random_streams import stream_seed
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """SGD's settings over so many steps."""
+
+    steps: int
+    learning_rate: float
+    """Of every part but the head."""
+    head_factor: float
+    """Times that of the head."""
+    momentum: float
+    weight_decay: float
+    kind: Literal["steps", "poly", "cosine"]
+    milestones: tuple[int, ...]
+    """Steps at which the rate falls to `decay` of itself."""
+    decay: float
+    power: float
+    """Of "poly": (1 - step / steps) ** power, not below `floor`."""
+    floor: float
+    warmup_steps: int
+    warmup_factor: float
+    """Share of the rate at the first step, growing linearly (Detectron2)."""
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step, counted from 0."""
+        if self.kind == "steps":
+            rate = self.learning_rate * float(self.decay ** sum(step >= each for each in self.milestones))
+        elif self.kind == "poly":
+            share = (1 - step / self.steps) ** self.power
+            rate = (self.learning_rate - self.floor) * float(share) + self.floor
+        else:
+            rate = self.learning_rate * (1 + math.cos(math.pi * step / self.steps)) / 2
+        if step < self.warmup_steps:
+            grown = step / self.warmup_steps
+            rate *= self.warmup_factor * (1 - grown) + grown
+        return rate
+
+
+class FineTuning:
+    """A network, its optimiser, and the step that comes next.
+
+    What a step draws (anchors, regions, sizes) comes from a stream of its own, named by seed, step and rank.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        schedule: Schedule,
+        *,
+        is_head: Callable[[str], bool],
+        seed: int,
+        bfloat16: bool,
+        world: World = ALONE,
+    ) -> None:
+        self.network, self.step = network, 0
+        self._schedule, self._seed, self._bfloat16, self._world = schedule, seed, bfloat16, world
+        named = self._trained()
+        groups = [
+            {
+                "params": [p for name, p in named if is_head(name) == head],
+                "factor": schedule.head_factor if head else 1.0,
+            }
+            for head in (False, True)
+        ]
+        self.optimizer: Optimizer = SGD(
+            [group for group in groups if group["params"]],
+            lr=schedule.learning_rate,
+            momentum=schedule.momentum,
+            weight_decay=schedule.weight_decay,
+        )
+
+    def take(self, losses: Callable[[nn.Module], dict[str, Tensor]]) -> dict[str, float]:
+        """One step down the sum of some losses.
+
+        Args:
+            losses: of the network in training, on this process' share of the batch; by name.
+
+        Returns:
+            The mean over processes of each loss, and their sum as `loss`.
+
+        Raises:
+            FloatingPointError: a loss is not finite; nothing has moved.
+        """
+        self.network.train()
+        rate = self._schedule.rate(self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["factor"]
+        device = next(self.network.parameters()).device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(stream_seed("fine-tuning", self._seed, self.step, self._world.rank))
+            with torch.autocast(device.type, torch.bfloat16, enabled=self._bfloat16):
+                found = losses(self.network)
+        total = torch.stack([each.float() for each in found.values()]).sum()
+        figures = self._world.mean({"loss": total.detach(), **{name: each.detach() for name, each in found.items()}})
+        numbers = {name: float(value) for name, value in figures.items()}
+        wrong = [name for name, value in numbers.items() if not math.isfinite(value)]
+        if wrong:
+            raise FloatingPointError(f"{wrong[-1]} is not finite")
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(total)
+        self._world.average_gradients(parameter for _, parameter in self._trained())
+        self.optimizer.step()
+        self.step += 1
+        return {**numbers, "learning_rate": rate}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything but the step counter, by name."""
+        of_network = {f"network/{name}": tensor for name, tensor in self.network.state_dict().items()}
+        of_optimizer = optimizer_tensors(self.optimizer, self._trained())
+        return of_network | {f"optimizer/{name}": tensor for name, tensor in of_optimizer.items()}
+
+    def load(self, tensors: dict[str, Tensor], *, step: int) -> None:
+        """Put back what `tensors` gave, at that step."""
+        self.network.load_state_dict(_below(tensors, "network/"))
+        load_optimizer_tensors(self.optimizer, self._trained(), _below(tensors, "optimizer/"))
+        self.step = step
+
+    def _trained(self) -> list[tuple[str, nn.Parameter]]:
+        return [(name, p) for name, p in self.network.named_parameters() if p.requires_grad]
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

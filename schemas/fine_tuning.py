@@ -27,6 +27,8 @@ class FineTuningSettings(LearningSettings):
     """Momentum of SGD."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0001
     """Weight decay of SGD."""
+    norm_weight_decay: Annotated[float, Field(ge=0)] | None = None
+    """That of batch-norms; left out: as of all else."""
     lr_schedule: Literal["steps", "poly", "cosine"] = "steps"
     """How the learning rate falls."""
     milestones: tuple[_Share, ...] = ()
@@ -46,7 +48,7 @@ class FineTuningSettings(LearningSettings):
     precision: Literal["float32", "bfloat16"] = "float32"
     """Number format of the networks; losses are float32."""
     workers: Annotated[int, Field(ge=1, le=256)] | None = None
-    """Threads that read and draw photographs; left out: one per core, up to 16."""
+    """Threads of each process that read and draw photographs; left out: four more than there are cores, up to 32."""
     save_minutes: Positive = 10.0
     """Minutes between two saved states, from which the same command goes on."""
 
@@ -54,6 +56,10 @@ class FineTuningSettings(LearningSettings):
     def _check(self) -> Self:
         if list(self.milestones) != sorted(set(self.milestones)):
             raise ValueError(f"milestones {list(self.milestones)}: name shares of the steps, each larger than the last")
+        if self.steps is not None and self.warmup_steps >= self.steps:
+            raise ValueError(
+                f"warmup_steps {self.warmup_steps} of {self.steps} steps: learning_rate is never reached; lower it"
+            )
         if self.min_learning_rate > self.learning_rate:
             raise ValueError(
                 f"min_learning_rate {self.min_learning_rate} is above learning_rate {self.learning_rate}: lower it"

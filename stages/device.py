@@ -28,9 +28,12 @@ def choose_device(name: str, team: Team = ALONE, *, setting: str = "placement.de
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and team.size > 1:
         if team.local_rank >= torch.cuda.device_count():
+            fewer = (
+                "lower numerics.world_size for a new run" if setting == "placement.device" else "lower --nproc-per-node"
+            )
             raise ConfigError(
-                f"placement.device cuda: this machine has {torch.cuda.device_count()} GPUs for {team.local_size} "
-                "processes: lower numerics.world_size for a new run, or start it on more machines"
+                f"{setting} cuda: this machine has {torch.cuda.device_count()} GPUs for {team.local_size} "
+                f"processes: {fewer}, or start it on more machines"
             )
         device = torch.device("cuda", team.local_rank)
         torch.cuda.set_device(device)

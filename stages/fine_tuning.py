@@ -30,6 +30,7 @@ def schedule_of(settings: FineTuningSettings, steps: int) -> Schedule:
         head_factor=settings.head_factor,
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
+        norm_weight_decay=settings.weight_decay if settings.norm_weight_decay is None else settings.norm_weight_decay,
         kind=settings.lr_schedule,
         milestones=tuple(round(share * steps) for share in settings.milestones),
         decay=settings.decay,
@@ -60,6 +61,7 @@ def fine_tune(
     identity: list[Any],
     world: World,
     attempt: Attempt,
+    autocast: bool = True,
 ) -> None:
     """Fine-tune a network in place, from where an earlier attempt stopped.
 
@@ -67,11 +69,14 @@ def fine_tune(
         losses: of the network on this process' share of a batch, by name.
         is_head: whether a parameter of that name is new.
         identity: all that the outcome depends on; a saved state of anything else is left alone, and lost.
+        autocast: false where the network sees to `precision` itself.
 
     Raises:
         PreemptedError: somebody asked to stop; the state is saved.
         RunError: a loss is no longer finite.
     """
+    check_batch(settings, world)
+    bfloat16 = autocast and settings.precision == "bfloat16"
     device = next(network.parameters()).device
     world.synchronise_batch_norm(network, device)
     tuning = FineTuning(
@@ -79,12 +84,13 @@ def fine_tune(
         schedule_of(settings, steps),
         is_head=is_head,
         seed=settings.seed,
-        bfloat16=settings.precision == "bfloat16",
+        bfloat16=bfloat16,
         world=world,
     )
     key = digest_json([name, steps, world.size, *identity])
     record = _Record(name, tuning, key, settings, attempt)
     record.resume()
+    _check_together(tuning.step, world)
     if tuning.step < steps and attempt.keep is None and attempt.team.leads:
         attempt.tell("no --out: nothing is saved on the way, a stop loses what was done")
 
@@ -113,30 +119,40 @@ def fine_tune(
             if stopping:
                 attempt.stop.ask()
                 attempt.stop.check()
+    assert tuning.step == steps
     if settings.refresh_batch_norm:
         refresh_statistics(
             network,
             batches(steps, steps + settings.refresh_batch_norm),
             losses,
             seed=settings.seed,
-            bfloat16=settings.precision == "bfloat16",
+            bfloat16=bfloat16,
             world=world,
         )
     world.share_buffers(network)
     network.eval()
 
 
-def write_network(network: nn.Module, attempt: Attempt, **described: str | list[str]) -> None:
-    """Write the fine-tuned network where somebody asked for it.
+def _check_together(step: int, world: World) -> None:
+    """Raises ConfigError where processes would go on from different steps, for they do not see one saved state."""
+    if len(set(world.gather(torch.tensor([step])).tolist())) > 1:
+        raise ConfigError("--out: the processes do not see the same saved state: name a folder that all machines share")
+
+
+def write_network(
+    name: str, network: nn.Module, settings: FineTuningSettings, attempt: Attempt, **described: str | list[str]
+) -> None:
+    """Write the fine-tuned network where somebody asked for it, with the protocol's settings.
 
     Args:
-        described: what it takes to build it again.
+        described: what else it takes to build it again.
     """
     path = attempt.network_file
     if path is None or not attempt.team.leads:
         return
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    LocalStore(path.absolute().parent).write(path.name, encode_tensors(tensors, described))
+    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()}
+    kept = {"protocol": name, "settings": settings.model_dump(mode="json"), **described}
+    LocalStore(path.absolute().parent).write(path.name, encode_tensors(tensors, kept))
     attempt.tell(f"network: {path}")
 
 
@@ -188,7 +204,9 @@ def photographs_on(images: list[Tensor], device: torch.device) -> Tensor:
     return (stacked.pin_memory() if device.type == "cuda" else stacked).to(device, non_blocking=True)
 
 
-def need_labels(count: int, what: str) -> None:
+def need_labels(count: int, split: str, left_out: dict[str, int]) -> None:
     """Raises DataError where there is nothing to learn from."""
     if not count:
-        raise DataError(f"--data: {what} shows nothing that can be learnt from")
+        why = "; ".join(f"{number} {what}" for what, number in left_out.items() if number)
+        hint = "; for boxes alone: --set masks=false" if "segmentation" in why else ""
+        raise DataError(f"--data: {split} holds nothing to learn from" + (f" ({why}{hint})" if why else ""))

@@ -35,11 +35,21 @@ def label_curves(results: Sequence[ProtocolResult]) -> dict[tuple[str, str], dic
     """
     found: dict[tuple[str, str], dict[str, Curve]] = {}
     settings: dict[str, str] = {}
+    seen: set[str] = set()
     for result in results:
         own = {name: value for name, value in result.settings.items() if name not in ("labels", "steps")}
-        mark = digest_json([own, result.smoke])
+        # Steps of "imagenet-semi" follow from the labels.
+        if result.protocol != "imagenet-semi":
+            own["steps"] = result.settings.get("steps")
+        mark = digest_json([own, result.smoke, result.data.path])
         if settings.setdefault(result.protocol, mark) != mark:
-            raise DataError(f"{result.protocol}: results have different settings: plot those of one kind alone")
+            raise DataError(f"{result.protocol}: results have different settings or data: plot those of one kind alone")
+        same = digest_json([result.protocol, result.weights.digest, result.seeds, result.settings["labels"]])
+        if same in seen:
+            raise DataError(
+                f"{result.protocol} of {result.weights.name}: the same weights, seeds and labels are given twice"
+            )
+        seen.add(same)
         for figure in MAIN.get(result.protocol, ()):
             if figure in result.figures:
                 curves = found.setdefault((result.protocol, figure), {})

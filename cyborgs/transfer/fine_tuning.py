@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD, Optimizer
 
 from cyborgs.distributed import ALONE, World
@@ -25,6 +26,8 @@ class Schedule:
     """Times that of the head."""
     momentum: float
     weight_decay: float
+    norm_weight_decay: float
+    """Of batch-norms, which Detectron2 has at 0."""
     kind: Literal["steps", "poly", "cosine"]
     milestones: tuple[int, ...]
     """Steps at which the rate falls to `decay` of itself."""
@@ -69,19 +72,26 @@ class FineTuning:
     ) -> None:
         self.network, self.step = network, 0
         self._schedule, self._seed, self._bfloat16, self._world = schedule, seed, bfloat16, world
-        named = self._trained()
-        groups = [
-            {
-                "params": [p for name, p in named if is_head(name) == head],
-                "factor": schedule.head_factor if head else 1.0,
-            }
-            for head in (False, True)
-        ]
+        norms = {
+            id(parameter)
+            for module in network.modules()
+            if isinstance(module, _BatchNorm)
+            for parameter in module.parameters()
+        }
+        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        for name, parameter in self._trained():
+            groups.setdefault((is_head(name), id(parameter) in norms), []).append(parameter)
         self.optimizer: Optimizer = SGD(
-            [group for group in groups if group["params"]],
+            [
+                {
+                    "params": parameters,
+                    "factor": schedule.head_factor if head else 1.0,
+                    "weight_decay": schedule.norm_weight_decay if norm else schedule.weight_decay,
+                }
+                for (head, norm), parameters in groups.items()
+            ],
             lr=schedule.learning_rate,
             momentum=schedule.momentum,
-            weight_decay=schedule.weight_decay,
         )
 
     def take(self, losses: Callable[[nn.Module], dict[str, Tensor]]) -> dict[str, float]:

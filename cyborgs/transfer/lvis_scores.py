@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cyborgs.transfer.object_scores import Kind
+from cyborgs.transfer.object_scores import Kind, of_kind
 
 _NAMES = {
     "AP": "ap",
@@ -42,7 +42,7 @@ def lvis_precisions(truth: dict[str, Any], detections: Sequence[dict[str, Any]],
         # The API reads files, and writes into whatever else it is given.
         with tempfile.TemporaryDirectory() as folder:
             files = [Path(folder) / "truth.json", Path(folder) / "found.json"]
-            for file, content in zip(files, (truth, list(detections)), strict=True):
+            for file, content in zip(files, (truth, of_kind(detections, kind)), strict=True):
                 file.write_text(json.dumps(content))
             known = LVIS(str(files[0]))
             scores = LVISEval(known, LVISResults(known, str(files[1])), kind)

@@ -30,7 +30,7 @@ def average_precisions(truth: dict[str, Any], detections: Sequence[dict[str, Any
         known.dataset = truth
         known.createIndex()
         # pycocotools takes no empty list.
-        found = known.loadRes(list(detections)) if detections else COCO()
+        found = known.loadRes(of_kind(detections, kind)) if detections else COCO()
         scores = COCOeval(known, found, kind)
         scores.params.imgIds = sorted(known.imgs)
         scores.params.catIds = sorted(known.cats)
@@ -38,6 +38,12 @@ def average_precisions(truth: dict[str, Any], detections: Sequence[dict[str, Any
         scores.accumulate()
         scores.summarize()
     return {name: 100 * float(each) for name, each in zip(_NAMES, scores.stats, strict=False) if each >= 0}
+
+
+def of_kind(detections: Sequence[dict[str, Any]], kind: Kind) -> list[dict[str, Any]]:
+    """Without the other shape: an object whose box is given would have the box's area for its mask's."""
+    other = "bbox" if kind == "segm" else "segmentation"
+    return [{key: value for key, value in each.items() if key != other} for each in detections]
 
 
 def as_results(

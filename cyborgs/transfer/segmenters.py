@@ -39,17 +39,16 @@ class Fcn(nn.Module):
         return self._grown(self.head(features), images)
 
     def losses(self, images: Tensor, labels: Tensor, *, void: int) -> dict[str, Tensor]:
-        """Mean cross-entropy over labelled pixels, of both heads.
+        """Cross-entropy of both heads: sum over labelled pixels over the number of all, as mmsegmentation has it.
 
         Args:
             labels: (B, H, W) int64 classes, `void` where unlabelled.
         """
         maps = self.backbone(images, ["layer3", "layer4"])
         scores = {"last": self.head(maps["layer4"]), "auxiliary": self.auxiliary(maps["layer3"])}
-        labelled = (labels != void).sum().clamp(min=1)
         found = {
             name: F.cross_entropy(self._grown(each, images).float(), labels, ignore_index=void, reduction="sum")
-            / labelled
+            / labels.numel()
             for name, each in scores.items()
         }
         return {"last": found["last"], "auxiliary": AUXILIARY_WEIGHT * found["auxiliary"]}
@@ -66,7 +65,10 @@ class _Head(nn.Module):
         widths = (inputs, *(channels,) * convolutions)
         self.convolutions = nn.Sequential(*map(_block, widths, widths[1:]))
         self.joined = _block(inputs + channels, channels) if skip else None
-        self.classify = nn.Sequential(nn.Dropout2d(_DROPOUT), nn.Conv2d(channels, classes, 1))
+        last = nn.Conv2d(channels, classes, 1)
+        nn.init.normal_(last.weight, std=0.01)  # as mmsegmentation's heads start
+        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+        self.classify = nn.Sequential(nn.Dropout2d(_DROPOUT), last)
 
     def forward(self, features: Tensor) -> Tensor:
         found: Tensor = self.convolutions(features)
@@ -99,7 +101,13 @@ def dilate(backbone: Backbone, layer: str, dilation: int) -> None:
 
 @torch.no_grad()
 def classify_pixels(
-    network: nn.Module, images: Tensor, size: tuple[int, int], *, window: int | None, stride: int
+    network: nn.Module,
+    images: Tensor,
+    size: tuple[int, int],
+    *,
+    window: int | None,
+    stride: int,
+    align_corners: bool = False,
 ) -> Tensor:
     """Classes of the highest score, at the photograph's own size.
 
@@ -114,7 +122,7 @@ def classify_pixels(
         `size` int64.
     """
     scores = _window_scores(network, images, window or max(images.shape), stride)
-    return F.interpolate(scores, size, mode="bilinear", align_corners=False)[0].argmax(dim=0)
+    return F.interpolate(scores, size, mode="bilinear", align_corners=align_corners)[0].argmax(dim=0)
 
 
 def _window_scores(network: nn.Module, images: Tensor, window: int, stride: int) -> Tensor:

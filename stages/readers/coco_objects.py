@@ -44,11 +44,30 @@ class CocoSplit(Split[Objects]):
 
     def truth(self) -> dict[str, Any]:
         """A COCO json of the photographs that take part."""
+        annotations = [
+            _complete(each) | {"image_id": int(self.images[name]["id"])}
+            for name in self.samples.items
+            for each in self.annotations.get(name, [])
+        ]
         return {
-            "images": [self.images[name] for name in self.samples.items],
-            "annotations": [each for name in self.samples.items for each in self.annotations.get(name, [])],
-            "categories": self.categories,
+            "images": [self.images[name] | {"id": int(self.images[name]["id"])} for name in self.samples.items],
+            # pycocotools takes an object of number 0 for none.
+            "annotations": [each | {"id": number} for number, each in enumerate(annotations, start=1)],
+            "categories": [each | {"id": int(each["id"])} for each in self.categories],
         }
+
+
+def _complete(annotation: dict[str, Any]) -> dict[str, Any]:
+    """With what pycocotools asks for and some exporters leave out: iscrowd, bbox, area."""
+    found = {"iscrowd": 0, **annotation}
+    if "bbox" not in found:
+        corners = np.array([side for part in found["segmentation"] for side in part], float).reshape(-1, 2)
+        left, top = corners.min(axis=0)
+        right, below = corners.max(axis=0)
+        found["bbox"] = [left, top, right - left, below - top]
+    if "area" not in found:
+        found["area"] = found["bbox"][2] * found["bbox"][3]
+    return found
 
 
 def coco_objects(
@@ -81,7 +100,7 @@ def coco_objects(
         unlabelled = sum(name not in taking_part for name in present)
         left_out = {f"photographs without an annotation in {file.name}": unlabelled, **left_out}
     return CocoSplit(
-        LazySamples(items, lambda name: _read(folder / name, parsed.annotations.get(name, []), file, shapes=shapes)),
+        LazySamples(items, lambda name: _read(folder / name, name, parsed, file, shapes=shapes)),
         [folder / name for name in items],
         [file],
         {what: count for what, count in left_out.items() if count},
@@ -140,9 +159,16 @@ def _parse(file: Path, *, shapes: bool) -> _Parsed:
     return found
 
 
-def _read(path: Path, annotations: list[dict[str, Any]], file: Path, *, shapes: bool) -> Objects:
+def _read(path: Path, name: str, parsed: _Parsed, file: Path, *, shapes: bool) -> Objects:
     photograph = read_photograph(path)
     size = (photograph.height, photograph.width)
+    image, annotations = parsed.images[name], parsed.annotations.get(name, [])
+    said = image.get("height", size[0]), image.get("width", size[1])
+    if said != size:
+        raise DataError(
+            f"--data: {file}: {name} is {said[1]} x {said[0]} there, {path} has {size[1]} x {size[0]} pixels when "
+            "upright: was it annotated before it was turned, or scaled since?"
+        )
     found = Objects(photograph, [], [], [], np.zeros(size, bool))
     for annotation in annotations:
         mask = _decode(annotation, size, file) if shapes else None

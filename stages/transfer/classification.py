@@ -62,7 +62,7 @@ def imagenet_semi(weights: Weights, root: Path, settings: ProtocolSettings, atte
         world=world,
         attempt=attempt,
     )
-    write_network(network, attempt, architecture=weights.used.architecture, classes=names)
+    write_network("imagenet-semi", network, settings, attempt, architecture=weights.used.architecture, classes=names)
     central = Mapped(
         test.samples, lambda photograph: central_crop(photograph, resize=settings.resize, crop=settings.crop)
     )

@@ -59,7 +59,13 @@ def shared(
         unit="photograph",
         tell=attempt.moving if attempt.team.leads else None,
     ) as progress:
-        for row, sample in zip(rows, read_ahead(samples, rows, threads=threads), strict=True):
-            attempt.stop.check()
-            yield row, sample
-            progress.advance(min(world.size, len(samples) - row))
+        read = read_ahead(samples, rows, threads=threads)
+        # All look at once: who stops alone would leave the others waiting for what it has found.
+        for start in range(0, len(samples), world.size):
+            if attempt.team.any(attempt.stop.asked)[0]:
+                attempt.stop.ask()
+                attempt.stop.check()
+            row = start + world.rank
+            if row < len(samples):
+                yield row, next(read)
+            progress.advance(min(world.size, len(samples) - start))

@@ -23,7 +23,7 @@ from schemas.errors import ConfigError, DataError
 from schemas.fine_tuning import CocoInstanceSettings, DetectionSettings, LvisInstanceSettings, VocDetectionSettings
 from schemas.protocol_settings import ProtocolSettings
 from stages.attempt import Attempt
-from stages.fine_tuning import fine_tune, write_network
+from stages.fine_tuning import fine_tune, need_labels, write_network
 from stages.measured import Mapped, Measured
 from stages.readers.coco_objects import CocoSplit, Objects, coco_objects
 from stages.readers.samples import Split
@@ -82,7 +82,7 @@ def voc_detection(weights: Weights, root: Path, settings: ProtocolSettings, atte
     )
 
     def make(backbone: Backbone) -> FasterRCNN:
-        return faster_rcnn_c4(backbone, len(CLASSES), _sizes(settings))
+        return faster_rcnn_c4(backbone, len(CLASSES), _sizes(settings), bfloat16=settings.precision == "bfloat16")
 
     return _detect("voc-detection", weights, data, make, settings, attempt, kinds=("bbox",))
 
@@ -162,7 +162,8 @@ def _instances(
     score: Callable[..., dict[str, float]] = average_precisions,
 ) -> Measured:
     def make(backbone: Backbone) -> FasterRCNN:
-        return mask_rcnn_fpn(backbone, len(data.names), _sizes(settings), masks=masks)
+        bfloat16 = settings.precision == "bfloat16"
+        return mask_rcnn_fpn(backbone, len(data.names), _sizes(settings), masks=masks, bfloat16=bfloat16)
 
     kinds = ("bbox", "segm") if masks else ("bbox",)
     return _detect(name, weights, data, make, settings, attempt, kinds=kinds, score=score)
@@ -179,6 +180,7 @@ def _detect(
     kinds: Sequence[str],
     score: Callable[..., dict[str, float]] = average_precisions,
 ) -> Measured:
+    need_labels(len(data.rows), data.splits[0], data.train.left_out)
     device, world = meet(settings, attempt)
     network = build(weights, make, settings.seed).to(device)
 
@@ -199,11 +201,12 @@ def _detect(
         identity=identity(weights, data.train, settings),
         world=world,
         attempt=attempt,
+        autocast=False,
     )
-    write_network(network, attempt, architecture=weights.used.architecture, classes=data.names)
+    write_network(name, network, settings, attempt, architecture=weights.used.architecture, classes=data.names)
     found: list[dict[str, Any]] = []
     for row, photograph in shared(data.photographs, world, attempt, threads=settings.workers):
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+        with torch.no_grad():
             (output,) = network([_levels(to_tensor(photograph), device)])
         found += as_results(output, image_id=data.image_ids[row], categories=data.categories, masks="segm" in kinds)
     found = world.gather_objects(found)
@@ -213,8 +216,10 @@ def _detect(
             scores = score(data.truth, found, kind)
             values |= {f"{'box' if kind == 'bbox' else 'mask'}_{figure}": each for figure, each in scores.items()}
     asked = {each["category_id"] for each in data.truth["annotations"]}
+    # Of LVIS' 1203 classes the validation split shows not all, and is whole all the same.
+    classes = len(data.truth["categories"]) if name == "lvis-instance" else len(asked)
     counts = {
-        "classes": float(len(asked)),
+        "classes": float(classes),
         "detections": float(len(found)),
         "learnt_from": float(len(data.train.samples)),
     }

@@ -17,7 +17,7 @@ from schemas.errors import DataError
 from schemas.fine_tuning import CityscapesFcnSettings, CocostuffFcnSettings, FcnSettings
 from schemas.protocol_settings import ProtocolSettings
 from stages.attempt import Attempt
-from stages.fine_tuning import fine_tune, photographs_on, write_network
+from stages.fine_tuning import fine_tune, need_labels, photographs_on, write_network
 from stages.measured import Measured
 from stages.readers.cityscapes import cityscapes
 from stages.readers.label_maps import label_maps
@@ -51,6 +51,7 @@ def _segment(
     settings: FcnSettings,
     attempt: Attempt,
 ) -> Measured:
+    need_labels(len(whole.samples), splits[0], whole.left_out)
     device, world = meet(settings, attempt)
     train = whole.of(rows_learnt_from(len(whole.samples), settings))
     network = build(
@@ -80,7 +81,7 @@ def _segment(
         world=world,
         attempt=attempt,
     )
-    write_network(network, attempt, architecture=weights.used.architecture)
+    write_network(name, network, settings, attempt, architecture=weights.used.architecture)
     counts = torch.zeros((settings.classes + 1, settings.classes), dtype=torch.int64)
     for _, (photograph, labels) in shared(test.samples, world, attempt, threads=settings.workers):
         _check_classes(labels, settings.classes)
@@ -92,6 +93,7 @@ def _segment(
                 (photograph.height, photograph.width),
                 window=settings.window,
                 stride=settings.window_stride,
+                align_corners=settings.align_corners,
             )
         counted = labels != VOID
         pairs = labels[counted].astype(np.int64) * settings.classes + predicted.cpu().numpy()[counted]

@@ -51,5 +51,7 @@ def test_what_cannot_be_drawn_together(tmp_path: Path) -> None:
     other = result("mine", 0, 3.0, settings={"crop": 112, "labels": 0.1})
     with pytest.raises(DataError, match="different settings"):
         label_curves([*results(), other])
+    with pytest.raises(DataError, match="given twice"):
+        label_curves([*results(), results()[0]])
     with pytest.raises(ConfigError, match=r"ends in \.png, \.svg, \.pdf"):
         draw_label_curves(results(), tmp_path / "labels.txt")

@@ -10,13 +10,20 @@ import torch
 import torchvision
 
 from cli.main import main
+from cyborgs.distributed import World
+from cyborgs.networks.backbone import Backbone
+from cyborgs.transfer.detectors import Sizes, faster_rcnn_c4, mask_rcnn_fpn
+from cyborgs.transfer.object_scores import average_precisions
 from schemas.errors import ConfigError, DataError, PreemptedError, RunError
+from schemas.fine_tuning import FineTuningSettings
 from schemas.planned_protocols import TRANSFER_NAMES, TransferName
 from schemas.protocols import load_protocol
 from schemas.results import ProtocolResult
 from stages.attempt import Attempt, beside, partial_file
+from stages.fine_tuning import check_batch
 from stages.interruption import StopRequest
 from stages.protocols import evaluate_protocol
+from stages.readers.coco_objects import coco_objects
 from stages.weights import load_weights
 from storage.checkpoints import decode_tensors
 from tests.convert_coco import convert
@@ -112,7 +119,7 @@ def test_a_stopped_fine_tuning_goes_on_to_equal_tensors(
     assert all(tensor.equal(broken[0][key]) for key, tensor in whole[0].items())
     # What stands there is of the end: it is measured again without a step.
     assert measure(name, data[name], *settings, attempt=attempt(StopRequest())).figures == done.figures
-    measure(name, data[name], "steps=1", "max_images=4", attempt=attempt(StopRequest()))
+    measure(name, data[name], "steps=2", "max_images=4", attempt=attempt(StopRequest()))
     assert "what was saved is of other settings, weights or data: it starts anew" in told
     forget()
     assert not partial_file(tmp_path / "metrics.json").exists()
@@ -144,6 +151,64 @@ def test_bad_input_is_one_line(data: dict[str, Path], tmp_path: Path, capsys: py
     assert "knn fine-tunes nothing" in capsys.readouterr().err
 
 
+def test_a_batch_that_processes_cannot_share_is_refused(data: dict[str, Path]) -> None:
+    own = load_protocol("coco-instance", ["batch_size=2"])
+    assert isinstance(own, FineTuningSettings)
+    check_batch(own, World(0, 2))
+    with pytest.raises(ConfigError, match="batch_size 2 cannot be shared by 3 processes"):
+        check_batch(own, World(0, 3))
+    with pytest.raises(ConfigError, match="warmup_steps 1000 of 900 steps"):
+        load_protocol("coco-instance", ["steps=900"])
+
+
+def test_boxes_are_float32_where_the_networks_are_not(data: dict[str, Path]) -> None:
+    """A box beyond 512 pixels is off by up to two of them in bfloat16."""
+    for build in (faster_rcnn_c4, mask_rcnn_fpn):
+        torch.manual_seed(0)
+        sizes = Sizes([64], 96, 8, 20, 0.0, 10)
+        detector = build(Backbone("resnet18", seed=0), 3, sizes, bfloat16=True).eval()
+        seen: list[torch.dtype] = []
+        detector.rpn.register_forward_hook(lambda _m, _i, out, seen=seen: seen.append(out[0][0].dtype))
+        inner = detector.backbone.get_submodule("layer1" if build is faster_rcnn_c4 else "body.layer1")
+        inner.register_forward_hook(lambda _m, _i, out, seen=seen: seen.append(out.dtype))
+        with torch.no_grad():
+            (found,) = detector([torch.rand(3, 64, 96)])
+        assert seen == [torch.bfloat16, torch.float32]
+        assert found["boxes"].dtype == found["scores"].dtype == torch.float32
+
+
+def test_a_json_that_leaves_out_what_scores_ask_for(coco: Path, tmp_path: Path) -> None:
+    """No iscrowd, no area, numbers from 0: measured as with all of them."""
+    (tmp_path / "annotations").mkdir()
+    for split in ("train2017", "val2017"):
+        (tmp_path / split).symlink_to(coco / split)
+        tree = json.loads((coco / "annotations" / f"instances_{split}.json").read_text())
+        for number, annotation in enumerate(tree["annotations"]):
+            del annotation["iscrowd"], annotation["area"], annotation["bbox"]
+            annotation["id"] = number
+        (tmp_path / "annotations" / f"instances_{split}.json").write_text(json.dumps(tree))
+    lean = coco_objects(tmp_path, "val2017").truth()
+    whole = coco_objects(coco, "val2017").truth()
+    for one, two in zip(lean["annotations"], whole["annotations"], strict=True):
+        assert one["id"] == two["id"] > 0
+        assert (list(map(float, one["bbox"])), one["area"]) == (list(map(float, two["bbox"])), two["area"])
+    found = [
+        {"score": 0.9, **{key: each[key] for key in ("image_id", "category_id", "bbox")}}
+        for each in whole["annotations"]
+    ]
+    assert average_precisions(lean, found, "bbox")["ap"] == pytest.approx(100)
+
+
+def test_photographs_of_another_size_than_the_json_says(coco: Path, tmp_path: Path) -> None:
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "val2017").symlink_to(coco / "val2017")
+    tree = json.loads((coco / "annotations" / "instances_val2017.json").read_text())
+    tree["images"][0] |= {"width": 64, "height": 96}
+    (tmp_path / "annotations" / "instances_val2017.json").write_text(json.dumps(tree))
+    with pytest.raises(DataError, match=r"000000000000.jpg is 64 x 96 there, .* has 96 x 64 pixels when upright"):
+        _ = coco_objects(tmp_path, "val2017", shapes=False).samples[0]
+
+
 def test_boxes_alone_train_faster_rcnn(coco: Path, tmp_path: Path) -> None:
     (tmp_path / "annotations").mkdir()
     for split in ("train2017", "val2017"):
@@ -152,6 +217,8 @@ def test_boxes_alone_train_faster_rcnn(coco: Path, tmp_path: Path) -> None:
         for annotation in tree["annotations"]:
             del annotation["segmentation"]
         (tmp_path / "annotations" / f"instances_{split}.json").write_text(json.dumps(tree))
+    with pytest.raises(DataError, match=r"nothing to learn from .* objects without a segmentation .*masks=false"):
+        measure("coco-instance", tmp_path)
     result = measure("coco-instance", tmp_path, "masks=false")
     assert "box_ap50" in result.figures
     assert not any(name.startswith("mask") for name in result.figures)

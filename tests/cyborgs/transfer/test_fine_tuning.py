@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from cyborgs.transfer.fine_tuning import FineTuning, Schedule
 
 SCHEDULE = Schedule(
-    steps=24000, learning_rate=0.02, head_factor=1.0, momentum=0.9, weight_decay=1e-4, kind="steps",
+    steps=24000, learning_rate=0.02, head_factor=1.0, momentum=0.9, weight_decay=1e-4, norm_weight_decay=0.0,
+    kind="steps",
     milestones=(18000, 22000), decay=0.1, power=0.9, floor=1e-4, warmup_steps=100, warmup_factor=0.001,
 )  # fmt: skip
 

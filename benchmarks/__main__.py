@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -29,7 +30,7 @@ MODULES = {
     "start": "start",
     "flow": "flow",
 }
-"""Figure -> module of this package; `store` finds what `bootstrap` made."""
+"""Figure -> module of this package; `store` finds what `bootstrap` made, but for quick sizes."""
 LATEST = Path(__file__).with_name("latest.json")
 _ROOT = Path(__file__).resolve().parents[1]
 _SHOWN_LINES = 20
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("figures", nargs="*", metavar="FIGURE", help=f"of {', '.join(MODULES)}; none for all")
-    parser.add_argument("--quick", action="store_true", help="smaller sizes, same code; no measure of the targets")
+    parser.add_argument("--quick", action="store_true", help="smaller sizes, two at a time; no measure of the targets")
     parser.add_argument("--check", action="store_true", help="exit code 1 where a target is missed")
     parser.add_argument("--work", type=Path, metavar="DIR", help="where runs are kept; else a temporary folder")
     parser.add_argument("--out", type=Path, default=LATEST, metavar="FILE", help="the figures as JSON")
@@ -58,10 +59,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         work = given.work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cyborgs-benchmarks-")))
         work = work.absolute() / ("quick" if given.quick else "full")
         work.mkdir(parents=True, exist_ok=True)
-        for name in given.figures or MODULES:
-            found = _measure(name, quick=given.quick, work=work)
-            failed += [name] if found is None else []
-            figures += found or []
+        names = given.figures or list(MODULES)
+        # Quick ones are no measure anyway: two share the machine.
+        with ThreadPoolExecutor(2 if given.quick else 1) as pool:
+            for name, found in zip(
+                names, pool.map(lambda name: _measure(name, quick=given.quick, work=work), names), strict=True
+            ):
+                failed += [name] if found is None else []
+                figures += found or []
     print(as_markdown(figures, machine=machine + ("; quick sizes" if given.quick else "")))
     write_json(given.out, figures, machine=machine, quick=given.quick)
     missed = [figure.figure for figure in figures if not figure.met]
@@ -75,15 +80,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _measure(name: str, *, quick: bool, work: Path) -> list[Figure] | None:
     """A benchmark in a process of its own; None where it fails, of which the end of its output tells."""
     out, words = work / f"{name}.json", work / f"{name}.log"
+    if quick:
+        work = work / name  # what two make at once they do not share
+        work.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "benchmarks.one", MODULES[name], "quick" if quick else "full", str(work), str(out)]
     environment = os.environ | {"PYTHONPATH": str(_ROOT)}  # this package is not installed
-    print(f"{name} ...", end=" ", file=sys.stderr, flush=True)
     started = time.monotonic()
     with words.open("wb") as stream:
         done = subprocess.run(
             command, cwd=_ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, check=False
         )
-    print(f"{time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
     if done.returncode:
         print("\n".join(words.read_text(errors="replace").splitlines()[-_SHOWN_LINES:]), file=sys.stderr)
         return None

@@ -50,7 +50,7 @@ def photographs_of(bench: Bench) -> int:
 def settings(precision: str, threads: int) -> list[str]:
     """For one process, with the statistics that the weights come with."""
     return ["numerics.world_size=1", f"numerics.threads={threads}", f"numerics.precision={precision}",
-            "optimization.batch_size=16", "masks.refresh_batch_norm=0"]  # fmt: skip
+            "optimization.batch_size=8", "masks.refresh_batch_norm=0"]  # fmt: skip
 
 
 def _measure(bench: Bench, precision: str) -> Figure:

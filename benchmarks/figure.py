@@ -45,7 +45,7 @@ class Bench:
     """Folder of this command: photographs and runs, shared by its benchmarks."""
     threads: int
     precisions: tuple[str, ...]
-    """Number formats that this processor computes in."""
+    """Number formats that this processor computes in; of quick sizes the last alone."""
 
     def pick(self, full: int, quick: int) -> int:
         """A size."""

@@ -24,7 +24,7 @@ _TIMES_L3 = 4
 def measure(bench: Bench) -> list[Figure]:
     """All points are fitted, and every one is assigned at the end."""
     apply_numerics(load_config("coco", [f"numerics.threads={bench.threads}"]))
-    points = make_points(bench.pick(70_000, 20_000), DIMENSIONS)
+    points = make_points(bench.pick(70_000, 10_000), DIMENSIONS)
     return [_measure(bench, points, clusters) for clusters in CLUSTERS]
 
 
@@ -55,7 +55,7 @@ def _measure(bench: Bench, points: Tensor, clusters: int) -> Figure:
     moved = kmeans_bytes(count, dimensions, ITERATIONS)
     factor, other = torch.randn(_MATRIX, _MATRIX), torch.randn(_MATRIX, _MATRIX)
     array = torch.ones(_TIMES_L3 * l3_bytes() // FLOAT32_BYTES)
-    rounds = bench.pick(5, 2)
+    rounds = bench.pick(5, 1)
     seconds, products, readings = in_turns(
         [
             Contender(lambda: cluster(points, clusters)),
@@ -63,6 +63,7 @@ def _measure(bench: Bench, points: Tensor, clusters: int) -> Figure:
             Contender(array.sum),
         ],
         rounds=rounds,
+        warm_up=bench.pick(1, 0),
     )
     rates = [2 * _MATRIX**3 / taken for taken in products]
     bandwidths = [array.numel() * FLOAT32_BYTES / taken for taken in readings]

@@ -31,7 +31,7 @@ def measure(bench: Bench) -> list[Figure]:
     before its first step. The labels stay in a mapped file, of which a batch touches next to nothing. Without the
     networks, whose size would hide what is held only while the index is read.
     """
-    few, many = bench.pick(5_000, 500), bench.pick(15_000, 2_000)
+    few, many = bench.pick(5_000, 200), bench.pick(15_000, 1_000)
     made = [_prepare(bench, count) for count in (few, many)]
     peaks: list[list[float]] = [[], []]
     for _ in range(bench.pick(3, 1)):

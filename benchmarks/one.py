@@ -17,7 +17,9 @@ from benchmarks.machine import precisions
 def main(name: str, size: str, work: Path, out: Path) -> None:
     """Measure, and leave the figures in OUT."""
     os.environ["CYBORGS_CACHE"] = str(work / "cache")
-    bench = Bench(quick=size == "quick", work=work, threads=cores(), precisions=precisions())
+    quick = size == "quick"
+    threads = max(1, cores() // 2) if quick else cores()  # two quick ones share the machine
+    bench = Bench(quick=quick, work=work, threads=threads, precisions=precisions()[-1:] if quick else precisions())
     figures: list[Figure] = import_module(f"benchmarks.{name}").measure(bench)
     out.write_text(json.dumps([asdict(figure) for figure in figures]))
 

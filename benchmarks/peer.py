@@ -28,9 +28,8 @@ _ITERATIONS = 20
 
 def measure(bench: Bench) -> list[Figure]:
     """On the same photographs in the same groups of 16, with the same K."""
-    photographs = take_photographs(bench.work, bench.pick(48, 16))
-    precisions = bench.precisions[-1:] if bench.quick else bench.precisions
-    return [_measure(bench, photographs.folder, photographs.kind, precision) for precision in precisions]
+    photographs = take_photographs(bench.work, bench.pick(48, 8))
+    return [_measure(bench, photographs.folder, photographs.kind, precision) for precision in bench.precisions]
 
 
 def _measure(bench: Bench, folder: Path, kind: str, precision: str) -> Figure:

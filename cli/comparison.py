@@ -8,6 +8,7 @@ from pathlib import Path
 from cli.show import print_table
 from schemas.comparison import Summary, Table
 from schemas.errors import ConfigError
+from schemas.results import COUNTS
 
 
 def print_comparison(paths: Sequence[Path], form: str) -> None:
@@ -47,7 +48,10 @@ def _cells(table: Table) -> tuple[list[str], list[list[str]]]:
         header.append("the paper (ResNet-50, 800 epochs on COCO)")
     rows = []
     for row in table.rows:
-        cells = [row.figure, *map(_value, row.values), *(_value(each, sign=True) for each in row.differences[1:])]
+        if row.figure in COUNTS:
+            cells = [row.figure, *map(_count, row.values), *("" for _ in row.differences[1:])]
+        else:
+            cells = [row.figure, *map(_value, row.values), *(_value(each, sign=True) for each in row.differences[1:])]
         if with_paper:
             cells.append(f"{row.paper[0]:g} ({row.paper[1]})" if row.paper else "")
         rows.append(cells)
@@ -58,8 +62,12 @@ def _value(summary: Summary | None, *, sign: bool = False) -> str:
     if summary is None:
         return "–"
     mean = f"{summary.mean:+.2f}" if sign else f"{summary.mean:.2f}"
-    # Counts of photographs are the same for every seed.
     return f"{mean} ± {summary.half_width:.2f}" if summary.half_width else mean
+
+
+def _count(summary: Summary | None) -> str:
+    """How many there were: of several seeds, on average."""
+    return "–" if summary is None else f"{round(summary.mean, 2):,.12g}"
 
 
 def _print_csv(tables: Sequence[Table]) -> None:

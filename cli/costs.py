@@ -4,12 +4,16 @@ import math
 
 from cli.show import print_table
 from schemas.config import RunConfig
-from schemas.estimates import ROW_MEMORY, cells, estimate, readable_size, storage_need
+from schemas.estimates import ROW_MEMORY, batch_shortage, cells, estimate, readable_size, storage_need
 from schemas.plan import plan
 
 
 def print_costs(config: RunConfig, *, images: int, gpus: int, seconds_per_image: float | None, cores: int) -> None:
     """Times and sizes per kind of stage, and what each machine needs; docs/scaling.md has the formulae."""
+    shortage = batch_shortage(images, config.optimization.batch_size)
+    if shortage is not None:
+        print(f"\n{shortage}")
+        return
     costs = estimate(config, images=images, gpus=gpus, seconds_per_image=seconds_per_image, cores=cores)
     speed = f"{seconds_per_image:g} s a photograph, " if seconds_per_image is not None else ""
     print(
@@ -25,7 +29,8 @@ def print_costs(config: RunConfig, *, images: int, gpus: int, seconds_per_image:
     print_table(("stage", "times", "photographs read", "time", "storage"), rows)
     most = storage_need(config, images=images, steps=plan(config))
     print(f"storage while it runs, at most: {readable_size(most)}")
-    print(f"cache of masks on each training machine: {readable_size(images * cells(config))}")
+    if cells(config):
+        print(f"cache of masks on each training machine: {readable_size(images * cells(config))}")
     print(f"memory for the images table, a process: {readable_size(images * ROW_MEMORY)}")
 
 

@@ -12,6 +12,7 @@ from typer.exceptions import TyperException
 from cli.arguments import RunArgument, SetOption
 from cli.measure import compare, evaluate
 from cli.pictures import masks_app
+from cli.study import study
 from cli.take_home import doctor, export
 from schemas.errors import DEBUG, EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, CyborgsError, StageFailedError
 from schemas.stages import STAGE_NAMES, StageRequest
@@ -138,6 +139,27 @@ def status(run: RunArgument) -> None:
 
 
 @app.command()
+def report(run: RunArgument) -> None:
+    """Write the report of a run, one page that opens without a network: RUN/report/index.html."""
+    from stages.report.page import write_report
+    from storage.run import open_run
+
+    opened = open_run(run)
+    print(f"{opened.store.url}/{write_report(opened)}")
+
+
+@app.command()
+def watch(
+    run: RunArgument,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="on 127.0.0.1; 0: any free one")] = 8787,
+) -> None:
+    """Serve the report of a run on this machine alone, live while the run goes on, until Ctrl-C."""
+    from cli.watch import watch_run
+
+    watch_run(run, port=port)
+
+
+@app.command()
 def verify(run: RunArgument) -> None:
     """Read every committed file of a run and hold it against its manifest."""
     from cli.show import print_verification
@@ -177,7 +199,7 @@ def serve(
     serve_deployments(port=port, limit=limit)
 
 
-for command in (evaluate, compare, export, doctor):
+for command in (study, evaluate, compare, export, doctor):
     app.command()(command)
 
 
@@ -213,7 +235,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         code = _tell("stopped; the same command goes on where it stopped", EXIT_INTERRUPTED, debug=debug)
     except TyperException as error:  # a mistake on the command line
-        code = _tell(f"{error.format_message()} (cyborgs --help)", error.exit_code, debug=debug)
+        context = getattr(error, "ctx", None)
+        command = "cyborgs" if context is None else context.command_path
+        code = _tell(f"{error.format_message()} ({command} --help)", error.exit_code, debug=debug)
     except Exception as error:
         message = f"{type(error).__name__}: {error} (add --debug for the traceback)"
         code = _tell(message, EXIT_FAILED, debug=debug)

@@ -5,6 +5,9 @@ import signal
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -106,16 +109,48 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
     raise PreemptedError("stopped between two stages")
 
 
-def _run_flow(config: str | None, assignments: list[str], run: Run) -> list[str]:
+def study_pipeline(study: str, root: str, data: list[str], *, smoke: bool) -> int:
+    """Run what of a study is not done; returns the exit code.
+
+    Raises:
+        CyborgsError: bad input.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        with _embedded_prefect():
+            from flows.study import study as flow
+
+            failed = flow(study=study, root=root, data=data, smoke=smoke)
+    except PreemptedError as error:
+        print(f"{error}; the same command goes on from there", file=sys.stderr)
+        return EXIT_INTERRUPTED if isinstance(error.__cause__, KeyboardInterrupt) else EXIT_PREEMPTED
+    print((Path(root) / "table.md").read_text())
+    print(f"table: {root}/table.md, {root}/table.csv")
+    if smoke:
+        print("a smoke run: it shows that the study runs, its figures say nothing")
+    assert isinstance(failed, list), "a deployment's run alone ends with a state"
+    for line in failed:
+        print(f"failed: {line}", file=sys.stderr)
+    return EXIT_FAILED if failed else 0
+
+
+@contextmanager
+def _embedded_prefect() -> Iterator[None]:
+    """Prefect with a server that starts and ends with this process, and keeps its messages to itself."""
     for name, value in _PREFECT.items():
         os.environ.setdefault(name, value)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Prefect's own dependencies; nothing a user can mend
         from prefect.server.api import server
 
+        vars(server)["subprocess"] = _Children()
+        yield
+
+
+def _run_flow(config: str | None, assignments: list[str], run: Run) -> list[str]:
+    with _embedded_prefect():
         from flows.cyborgs import cyborgs
 
-        vars(server)["subprocess"] = _Children()
         failed = cyborgs(config=config, set=assignments, data=list(run.record.data), run=run.store.url)
         assert isinstance(failed, list), "a deployment's run alone ends with a state"
         return failed
@@ -123,13 +158,13 @@ def _run_flow(config: str | None, assignments: list[str], run: Run) -> list[str]
 
 def _refresh_report(run: Run) -> None:
     standings = Standings(run).all()
-    if not any(found.state == "done" and found.step.stage == "evaluate" for found in standings):
+    if not any(found.state == "done" and found.step.cycle is not None for found in standings):
         return
     if run.store.size(layout.REPORT) is not None:
         page = unmark(run.store.read(layout.REPORT))
         if page is not None and fingerprint(standings).encode() in page:
             return
-    from stages.report import write_report
+    from stages.report.page import write_report
 
     write_report(run)
 

@@ -8,6 +8,7 @@ from schemas.config import RunConfig
 from schemas.errors import EXIT_FAILED
 from schemas.plan import Step, plan
 from storage import layout
+from storage.alarms import paused_at
 from storage.artifacts import Standing, Standings
 from storage.heartbeat import read_heartbeat
 from storage.run import Run
@@ -80,11 +81,23 @@ def _status_row(run: Run, found: Standing) -> tuple[str, ...]:
 
 
 def _reached(run: Run, found: Standing, holder: str | None) -> str:
-    """How far a running stage is, and who is at it."""
+    """How far a running stage is, and who is at it; of one that stopped, where."""
     if holder is None:
-        return ""
+        return _stopped(run, found) if found.state == "partial" else ""
     beat = read_heartbeat(run, found.step)
     return f"{beat.position if beat else ''}  ({holder})".strip()
+
+
+def _stopped(run: Run, found: Standing) -> str:
+    """At which alarm a stage paused, else how far it had come."""
+    from stages.metrics_log import read_metrics
+
+    words = paused_at(run, found.step)
+    if words:
+        return f"paused at {words}"
+    assert found.key is not None
+    logged = read_metrics(run, found.step, found.key)
+    return f"stopped in epoch {logged[-1]['epoch']:g}, goes on from its last save" if logged else ""
 
 
 def _epochs(step: Step) -> str:

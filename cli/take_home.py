@@ -21,13 +21,18 @@ def export(
 ) -> None:
     """Take the backbone home: written for a library, loaded back by it where it is installed."""
     from cli.measure import encoder_name
+    from schemas.plan import plan
     from stages.comparison import read_result
     from stages.exports import export_backbone
     from storage.run import open_run
 
     results = [read_result(path) for path in figures or []]
-    written = export_backbone(open_run(run), form, out, encoder=encoder_name(encoder), cycle=cycle, results=results)
-    typer.echo(f"{written.file}: {written.check}")
+    opened = open_run(run)
+    written = export_backbone(opened, form, out, encoder=encoder_name(encoder), cycle=cycle, results=results)
+    typer.echo(f"{written.file}: {written.step.name}; {written.check}")
+    last = [step for step in plan(opened.config) if step.stage in ("warm-up", "train")][-1]
+    if cycle is None and written.step != last:
+        typer.echo(f"{last.name} is not done yet: `cyborgs run --run {run}` goes on with it", err=True)
     typer.echo(f"{written.card}")
 
 

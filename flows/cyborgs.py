@@ -14,7 +14,7 @@ from flows.prepare import locate_run, prepare_run
 from flows.requests import understand
 from flows.stopping import as_prefect_ends
 from schemas.errors import CyborgsError, PausedError, PreemptedError, StageFailedError
-from schemas.plan import bootstrap_epochs
+from schemas.plan import Step, bootstrap_epochs, makes_masks
 from schemas.stages import StageName, StageRequest, StageResult
 from storage.retention import restore_needed, thin_out
 from storage.run import Run
@@ -74,6 +74,13 @@ def cyborgs(
         return Failed(message=str(error))  # the page shows the line, without a traceback
 
 
+def make(run: Run, step: Step) -> StageResult:
+    """One step of the plan, where it is not done."""
+    if step.cycle is None:
+        return phase(step.stage, run.store.url)
+    return cycle_phase(step.stage, run.store.url, step.cycle)
+
+
 def alternate(run: Run) -> list[str]:
     """Algorithm 3 on a run that was prepared; returns the evaluations that failed."""
     url = run.store.url
@@ -82,7 +89,8 @@ def alternate(run: Run) -> list[str]:
     stop_for_a_look(run, phase("index-images", url))
     stop_for_a_look(run, phase("warm-up", url))
     for cycle in range(len(bootstrap_epochs(run.config))):
-        stop_for_a_look(run, cycle_phase("bootstrap-masks", url, cycle))
+        if makes_masks(run.config, cycle):
+            stop_for_a_look(run, cycle_phase("bootstrap-masks", url, cycle))
         trained = cycle_phase("train", url, cycle)
         try:
             evaluated = cycle_phase("evaluate", url, cycle)

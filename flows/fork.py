@@ -4,17 +4,18 @@ import os
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
+from flows.copying import copy_artifact
 from flows.prepare import with_config
 from flows.space import check_space, check_space_left
 from flows.watch import print_line
-from schemas.artifacts import Manifest, RunRecord
-from schemas.digests import digest_bytes
-from schemas.errors import DamagedArtifactError, RunError
+from schemas.artifacts import RunRecord
+from schemas.errors import RunError
 from schemas.loading import change_config
 from schemas.plan import Step, plan
 from storage import layout
-from storage.artifacts import Standings, read_manifest
+from storage.artifacts import Standings
 from storage.local import LocalStore
+from storage.manifests import read_manifest
 from storage.provenance import provenance
 from storage.reuse import Verdict, compare
 from storage.run import Run, create_run, defines_result, difference, find_run, open_run
@@ -48,7 +49,7 @@ def fork(url: str, new: str, assignments: list[str]) -> list[Verdict]:
         # A `cyborgs run` of the fork may be at work on this very artifact, and commit it while the copy waits.
         with target.store.lease(f"{found.folder}/{layout.LEASE}", waiting=_tell_waiting(step)):
             if Standings(target).of(step).state != "done":
-                _copy(source, target, found.folder, manifest)
+                copy_artifact(source, target, found.folder, manifest)
     return compare(source, target)
 
 
@@ -94,21 +95,3 @@ def _place(store: Store) -> PurePosixPath:
 
 def _tell_waiting(step: Step) -> Callable[[str], None]:
     return lambda holder: print_line(f"{step.name}: waiting for {holder}")
-
-
-def _copy(source: Run, target: Run, folder: str, manifest: Manifest) -> None:
-    """An artifact's files, each held against its digest, then its manifest."""
-    for entry in manifest.files:
-        path = f"{folder}/{entry.path}"
-        try:
-            data = source.store.read(path)
-        except FileNotFoundError:
-            continue  # let go by placement.keep_checkpoints; the note of it is copied too
-        if digest_bytes(data) != entry.digest:
-            raise DamagedArtifactError(f"{source.store.url}/{path} is damaged: `cyborgs verify {source.store.url}`")
-        target.store.write(path, data)
-    note = f"{folder}/{layout.THINNED}"
-    if source.store.size(note) is not None:
-        target.store.write(note, source.store.read(note))
-    target.store.publish(folder)
-    target.store.create(f"{folder}/{layout.MANIFEST}", manifest.model_dump_json(indent=1).encode())

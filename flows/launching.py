@@ -5,11 +5,12 @@ from importlib import import_module
 from pathlib import Path
 
 from flows.watch import Watch
-from schemas.errors import ConfigError, PausedError, StageFailedError
+from schemas.errors import ConfigError, PausedError, PreemptedError, StageFailedError
 from schemas.extras import check_extras
 from schemas.plan import Step, find_step, plan
 from schemas.stages import StageRequest, StageResult
 from storage import layout
+from storage.alarms import take_alarm
 from storage.artifacts import Standings
 from storage.run import Run, open_run
 
@@ -20,14 +21,21 @@ def run_step(request: StageRequest, watch: Watch) -> StageResult:
     """See to it that a stage is done; storage is the judge of whether it is.
 
     Raises:
+        PausedError: it stopped at an alarm of the learning monitor (placement.pause_on_alarm).
         CyborgsError: as the launcher raises it, or the stage ended well and left no artifact.
     """
     before = _result(request, computed=False)
     if before is not None:
         return before
+    _pause_at_alarm(request)  # of an attempt whose flow was gone when it ended
     _note_pause(request)
     # By name and late: one of them brings Prefect, another torch.
-    import_module(f"flows.launchers.{launcher(watch.run)}").launch(request, watch)
+    try:
+        import_module(f"flows.launchers.{launcher(watch.run)}").launch(request, watch)
+    except PreemptedError as error:
+        if error.__cause__ is None:  # nobody asked this process to stop: the stage ended by itself
+            _pause_at_alarm(request)
+        raise
     after = _result(request, computed=True)
     if after is None:
         raise StageFailedError(f"{request.stage}: ended without an artifact; give the same command again")
@@ -77,6 +85,14 @@ def _note_pause(request: StageRequest) -> None:
     key = Standings(run).of(step).key
     if step.stage in run.config.placement.pause_after and key is not None:
         run.store.write(layout.pause_note(step), key.encode())
+
+
+def _pause_at_alarm(request: StageRequest) -> None:
+    run = open_run(request.run)
+    step = find_step(run.config, request.stage, request.cycle)
+    words = take_alarm(run, step)
+    if words is not None and run.config.placement.pause_on_alarm:
+        raise PausedError(f"paused in {step.name} (placement.pause_on_alarm): {words}; the same command goes on")
 
 
 def check_machine(run: Run) -> None:

@@ -8,13 +8,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from flows.numerics import pin_numerics
 from flows.space import check_space, check_space_left
 from schemas.artifacts import RunRecord, result_digest
 from schemas.config import RunConfig
 from schemas.errors import ConfigError, DataError, RunError, UnreachableError
+from schemas.estimates import batch_shortage
 from storage import layout
 from storage.artifacts import Standings
 from storage.demo_tiles import DEMO_TILES
+from storage.given_masks import given_digest
 from storage.photographs import (
     Candidate,
     Limits,
@@ -131,7 +134,8 @@ def _take_up(run: Run, config: RunConfig, *, name: str, data: tuple[str, ...], u
         shown = ", ".join(f"{setting} {before!r} -> {after!r}" for setting, (before, after) in defining.items())
         raise RunError(
             f"run {run.store.url} was made with other settings: {shown}; "
-            "choose another --run, or add --update to change this one"
+            "choose another --run, add --update to change this one, or go on with its own: `cyborgs run --run "
+            f"{run.store.url}`"
         )
     note = dict(changes)
     if data and tuple(_absolute(source) for source in data) != run.record.data:
@@ -157,11 +161,19 @@ def with_config(record: RunRecord, config: RunConfig, *, name: str) -> RunRecord
     _check_may_be_written_down(config)
     _check_fills_a_batch(record.photographs, config, where=f"{record.name}")
     changed = record.model_copy(update={"name": name, "config": config, "config_digest": result_digest(config)})
-    if record.config.network.start == config.network.start:
-        return changed
-    start, digest = _find_start(config)
-    pins = {key: value for key, value in record.pins.items() if key != "start"}
-    return changed.model_copy(update={"start": start, "pins": pins | ({"start": digest} if digest else {})})
+    if record.config.network.start != config.network.start:
+        start, digest = _find_start(config)
+        changed = changed.model_copy(update={"start": start, "pins": _pinned(changed, "start", digest)})
+    if record.config.masks.source_paths != config.masks.source_paths:
+        masks, digest = _find_masks(config)
+        changed = changed.model_copy(update={"masks": masks, "pins": _pinned(changed, "masks", digest)})
+    return changed
+
+
+def _pinned(record: RunRecord, name: str, digest: str | None) -> dict[str, str]:
+    """The run's pins with one of them changed, or gone."""
+    kept = {key: value for key, value in record.pins.items() if key != name}
+    return kept | ({name: digest} if digest is not None else {})
 
 
 def _say_what_stays(before: Run, after: Run) -> None:
@@ -178,16 +190,18 @@ def _new_record(config: RunConfig, *, name: str, data: tuple[str, ...]) -> RunRe
     candidates = list_candidates(data)
     _check_fills_a_batch(len(candidates), config, where=f"--data {' '.join(data)}")
     _check_one_decodes(data, candidates, Limits.of(config.index))
-    start, digest = _find_start(config)
-    config = _pin_numerics(config)
-    pins = {"photographs": listing_digest(candidates)} | ({"start": digest} if digest else {})
+    start, of_start = _find_start(config)
+    masks, of_masks = _find_masks(config)
+    config = pin_numerics(config)
+    pins = {"photographs": listing_digest(candidates), "start": of_start, "masks": of_masks}
     return RunRecord(
         name=name,
         config=config,
         config_digest=result_digest(config),
         data=data,
-        pins=pins,
+        pins={name: digest for name, digest in pins.items() if digest is not None},
         start=start,
+        masks=masks,
         photographs=len(candidates),
         created=provenance(),
     )
@@ -209,12 +223,9 @@ def _check_given_once(data: tuple[str, ...]) -> None:
 
 
 def _check_fills_a_batch(photographs: int, config: RunConfig, *, where: str) -> None:
-    batch_size = config.optimization.batch_size
-    if photographs < batch_size:
-        smaller = f" or --set optimization.batch_size={photographs}" if photographs > 1 else ""
-        raise DataError(
-            f"{where}: {photographs} photographs do not fill a batch of {batch_size}: add photographs{smaller}"
-        )
+    shortage = batch_shortage(photographs, config.optimization.batch_size)
+    if shortage is not None:
+        raise DataError(f"{where}: {shortage}")
 
 
 def _absolute(source: str) -> str:
@@ -271,33 +282,15 @@ def _find_start(config: RunConfig) -> tuple[str | None, str | None]:
     return str(path.absolute()), file_digest(path)
 
 
-def _pin_numerics(config: RunConfig) -> RunConfig:
-    numerics = config.numerics
-    pinned = numerics.model_copy(
-        update={
-            "threads": numerics.threads or max(1, _cores() // numerics.world_size),
-            "precision": _native_precision(config) if numerics.precision == "auto" else numerics.precision,
-        }
-    )
-    return config.model_copy(update={"numerics": pinned})
-
-
-def _cores() -> int:
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _native_precision(config: RunConfig) -> str:
-    """bfloat16 on a GPU, or where the processor multiplies in it; emulated elsewhere, float32 is faster."""
-    device = config.placement.device
-    if device.startswith("cuda") or (device == "auto" and Path("/proc/driver/nvidia/gpus").exists()):
-        return "bfloat16"
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return "float32"
-    return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
+def _find_masks(config: RunConfig) -> tuple[tuple[str, ...], str | None]:
+    """Where a person's masks are, and their digest."""
+    paths = []
+    for given in config.masks.source_paths:
+        path = expand(given)
+        if not path.exists():
+            raise ConfigError(f"masks.source_paths {given}: no such file or folder")
+        paths.append(path.absolute())
+    return tuple(map(str, paths)), given_digest(paths) if paths else None
 
 
 def all_done(run: Run) -> bool:

@@ -19,7 +19,7 @@ _START_SECONDS = 90.0
 
 
 def serve(*, port: int, limit: int) -> None:
-    """Take up runs of `cyborgs/full` and `cyborgs-stage/<stage>` until interrupted.
+    """Take up runs of `cyborgs/full`, `study/full` and `cyborgs-stage/<stage>` until interrupted.
 
     Args:
         port: of the Prefect server that is started on 127.0.0.1 where PREFECT_API_URL names none.
@@ -52,10 +52,12 @@ def _serve_deployments(limit: int) -> None:
 
     from flows.cyborgs import cyborgs
     from flows.stage import cyborgs_stage
+    from flows.study import study
 
     by_module = EntrypointType.MODULE_PATH
     deployments = [
         cyborgs.to_deployment("full", tags=["cyborgs"], description=cyborgs.description, entrypoint_type=by_module),
+        study.to_deployment("full", tags=["cyborgs"], description=study.description, entrypoint_type=by_module),
         *(
             cyborgs_stage.to_deployment(
                 stage, tags=["cyborgs", "stage"], description=STAGE_PURPOSES[stage], entrypoint_type=by_module

@@ -6,7 +6,7 @@ from typing import Annotated, Any, cast
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.runtime import deployment, flow_run
-from prefect.states import Crashed, Failed
+from prefect.states import Completed, Crashed, Failed
 from pydantic import Field
 
 from flows.launchers import process
@@ -15,8 +15,10 @@ from flows.page import watch_on_page
 from flows.prepare import locate_run
 from flows.stopping import as_prefect_ends
 from schemas.errors import ConfigError, CyborgsError, PreemptedError, StageCrashedError
-from schemas.plan import step_name
+from schemas.plan import find_step, step_name
 from schemas.stages import STAGE_NAMES, StageName, StageRequest
+from storage.alarms import take_alarm, untold_alarm
+from storage.run import open_run
 
 _GRACE_SECONDS = 25.0
 """Prefect kills this process after 30 s, and a stage that hangs would outlive it and keep its container."""
@@ -53,9 +55,19 @@ def cyborgs_stage(run: str, cycle: Annotated[int, Field(ge=0)] | None = None, fo
         except PreemptedError as error:
             if error.__cause__ is not None:
                 raise
+            words = _alarm(request)
+            if words is not None:
+                return Completed(name="Paused", message=f"{words}; run it again to go on")
             return Crashed(name=PREEMPTED, message=str(error))
         except StageCrashedError as error:
             return Crashed(message=str(error))
         except CyborgsError as error:
             return Failed(message=str(error))
     return None
+
+
+def _alarm(request: StageRequest) -> str | None:
+    """At what the stage paused; the flow that started this one, where there is one, tells it and takes it as told."""
+    run = open_run(request.run)
+    step = find_step(run.config, request.stage, request.cycle)
+    return take_alarm(run, step) if flow_run.parent_flow_run_id is None else untold_alarm(run, step)

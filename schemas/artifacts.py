@@ -125,9 +125,11 @@ class RunRecord(Record):
     data: tuple[str, ...]
     """Where the photographs are; free to change when they move."""
     pins: dict[str, str]
-    """Digests of what came from outside: "photographs" (the list of names and sizes), "start" (weights)."""
+    """Digests of what came from outside: "photographs" (the list of names and sizes), "start" (weights), "masks"."""
     start: str | None = None
     """File of the start weights, as found when the run was created."""
+    masks: tuple[str, ...] = ()
+    """Files and folders of masks that a person gave, as found when the run was created."""
     photographs: int
     """Photographs listed at creation."""
     created: Provenance

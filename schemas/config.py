@@ -5,33 +5,20 @@ Three kinds: what defines the result, `numerics` (rounding; pinned when the run 
 """
 
 import itertools
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from schemas.architectures import Architecture, layer_names
 from schemas.augmentation import AugmentationConfig
 from schemas.machine import NumericsConfig, PlacementConfig
+from schemas.masks import ClusterRange, LayerNames, MasksConfig
 from schemas.planned_protocols import PlannedProtocol
-from schemas.settings import Positive, Probability, Settings, ordered
+from schemas.settings import Probability, Settings
 
+Method = Literal["cyborgs", "byol", "simclr", "moco", "densecl"]
 MOST_CYCLES = 10_000
 """Every cycle is three stages: a plan with more is a slip of the keyboard."""
-
-
-def _as_range(value: Any) -> Any:
-    """A single number stands for the range that holds only it."""
-    return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _as_names(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
-
-ClusterCount = Annotated[int, Field(ge=2, le=256)]
-ClusterRange = Annotated[tuple[ClusterCount, ClusterCount], BeforeValidator(_as_range), AfterValidator(ordered)]
-NotNegative = Annotated[float, Field(ge=0)]
-LayerNames = Annotated[tuple[str, ...], BeforeValidator(_as_names), Field(min_length=1)]
 
 
 class IndexConfig(Settings):
@@ -103,7 +90,9 @@ class OptimizationConfig(Settings):
     lr_decay: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Factor at each milestone."""
     ema_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.996
-    """Where the momentum of the target network starts; it rises to 1 by a cosine (short runs start lower)."""
+    """Where the momentum of the target network starts (short runs start lower)."""
+    ema_schedule: Literal["cosine", "constant"] = "cosine"
+    """Whether that momentum rises to 1 (BYOL), or stays (MoCo)."""
 
 
 class VmfConfig(Settings):
@@ -125,53 +114,17 @@ class VmfConfig(Settings):
     """Cells per cluster, over the whole batch, that prototypes are fitted on."""
 
 
-class MasksConfig(Settings):
-    """`bootstrap-masks` (section 3.3, Algorithm 1)."""
-
-    layer: LayerNames = ("layer2.2",)
-    """Layer that is clustered, by the vMF loss too (Table 2d; the paper's res2.b2); several are concatenated."""
-    clusters: ClusterRange = (2, 256)
-    """K, drawn uniformly per group of photographs, both ends included (Table 2e)."""
-    images_per_group: Annotated[int, Field(ge=1, le=1024)] = 16
-    """Photographs that are clustered together."""
-    max_side: Annotated[int, Field(ge=32)] = 640
-    """Longer photographs are brought down to this side in pixels; keep its ratio to augmentation.crop_size."""
-    iterations: Annotated[int, Field(ge=1)] = 20
-    """Iterations of spherical k-means."""
-    points_per_cluster: Annotated[int, Field(ge=1)] = 256
-    """Cells per cluster that centroids are fitted on; every cell is labelled."""
-    refresh_batch_norm: Annotated[int, Field(ge=0)] = 0
-    """Groups over which batch-norm statistics are estimated anew before clustering; 0 keeps the trained ones."""
-    crf: bool = False
-    """Refine masks by a dense CRF (Table 2b, Fig. 4), stored at the size of photographs; needs pydensecrf2."""
-    crf_concentration: Annotated[float, Field(gt=0)] = 10.0
-    """kappa of the CRF's unary term, -log softmax(kappa mu^T y)."""
-    crf_iterations: Annotated[int, Field(ge=1)] = 10
-    """Mean-field iterations; kernels and iterations as in the code of Krähenbühl & Koltun 2011."""
-    crf_appearance: tuple[NotNegative, Positive, Positive] = (10.0, 60.0, 20.0)
-    """Weight, pixels and grey levels of the CRF's kernel over position and colour."""
-    crf_smoothness: tuple[NotNegative, Positive] = (3.0, 3.0)
-    """Weight and pixels of the CRF's kernel over position alone."""
-    rows_per_shard: Annotated[int, Field(ge=16)] = 512
-    """Photographs per file of the mask store, a multiple of 16; bootstrapping resumes at this grain."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.rows_per_shard % 16:
-            raise ValueError(f"rows_per_shard {self.rows_per_shard} is not a multiple of 16")
-        if self.rows_per_shard % self.images_per_group:
-            raise ValueError(
-                f"rows_per_shard {self.rows_per_shard} is not a multiple of images_per_group {self.images_per_group}: "
-                "a group must not be split over two files"
-            )
-        return self
-
-
 class TrainConfig(Settings):
-    """`train`: the mask loss (equation 2), with the vMF loss joining in."""
+    """`train`: the mask loss (equation 2), with the vMF loss joining in; or another method, for comparison."""
 
+    method: Method = "cyborgs"
+    """The mask loss, or a method that contrasts whole photographs and needs no masks."""
     temperature: Annotated[float, Field(gt=0)] = 0.1
     """Temperature of the contrast."""
+    queue: Annotated[int, Field(ge=1)] = 65536
+    """Of "moco" and "densecl": keys that are remembered as negatives."""
+    dense_weight: Probability = 0.5
+    """Of "densecl": weight of the loss over cells; what is left is the weight of the loss over photographs."""
     regions: Annotated[int, Field(ge=1, le=1024)] = 16
     """R: region ids sampled per view, with replacement."""
     region_sampling: Literal["independent", "shared"] = "independent"
@@ -189,7 +142,7 @@ class EvaluateConfig(Settings):
 
     images: Annotated[int, Field(ge=2)] = 512
     """Photographs measured, from the start of the index."""
-    pictures: Annotated[int, Field(ge=0, le=64)] = 8
+    pictures: Annotated[int, Field(ge=0, le=256)] = 8
     """Photographs shown beside their masks in the report."""
     protocols: tuple[PlannedProtocol, ...] = ()
     """Frozen protocols to measure, such as {protocol: knn, data: DIR, cycles: [7], set: [crop=112]}."""
@@ -202,10 +155,10 @@ class EvaluateConfig(Settings):
 
         for planned in self.protocols:
             load_protocol(planned.protocol, planned.set)
-        names = [planned.protocol for planned in self.protocols]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"protocols: {name} is named twice: give it one entry")
+        titles = [planned.title for planned in self.protocols]
+        for title in titles:
+            if titles.count(title) > 1:
+                raise ValueError(f"protocols: {title} is named twice: give one of them another `name`")
         return self
 
 
@@ -271,7 +224,22 @@ class RunConfig(Settings):
             if epoch > schedule.epochs:
                 raise ValueError(f"schedule.checkpoint_epochs: {epoch} is beyond schedule.epochs {schedule.epochs}")
         self._check_shares()
+        self._check_method()
         return self
+
+    def _check_method(self) -> None:
+        method = self.train.method
+        if method == "cyborgs":
+            return
+        if self.schedule.warmup_epochs:
+            raise ValueError(
+                f"schedule.warmup_epochs {self.schedule.warmup_epochs}: {method} has no warm-up of its own: set it to 0"
+            )
+        if method == "simclr" and self.numerics.accumulation > 1:
+            raise ValueError(
+                f"numerics.accumulation {self.numerics.accumulation}: simclr contrasts a batch with itself, which "
+                "micro-batches do not hold; use numerics.accumulation 1"
+            )
 
     def _check_shares(self) -> None:
         numerics, batch_size = self.numerics, self.optimization.batch_size

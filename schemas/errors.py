@@ -9,7 +9,7 @@ DEBUG = "CYBORGS_DEBUG"
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_PAUSED = 3
-"""Stopped for a look, as placement.pause_after asked: the same command goes on when somebody gives it."""
+"""Stopped for a look, as placement.pause_after or pause_on_alarm asked: the same command goes on when it is given."""
 EXIT_PREEMPTED = 75
 """Stopped on request with its progress saved: start again, not a failure (sysexits' EX_TEMPFAIL)."""
 EXIT_LOST_PEER = 76
@@ -65,7 +65,7 @@ class StageCrashedError(StageFailedError):
 
 
 class PausedError(CyborgsError, RuntimeError):
-    """A stage is done after which the run was to stop for a look."""
+    """A stage is done after which the run was to stop for a look, or it stopped at an alarm."""
 
     exit_code = EXIT_PAUSED
 

@@ -30,7 +30,17 @@ def find_config(name: str) -> Path:
     shipped = CONFIG_FOLDER / f"{name}.yaml"
     if shipped.is_file():
         return shipped
-    raise ConfigError(f"config {name!r}: not a .yaml file and not one of {', '.join(config_names())}")
+    if (Path(name) / "run.json").is_file():
+        raise ConfigError(f"config {name!r} is a run: `cyborgs run --run {name}` goes on with it")
+    raise ConfigError(f"config {name!r}: {no_such_name(name, config_names())}")
+
+
+def no_such_name(name: str, known: Iterable[str]) -> str:
+    """What to say of a name under configs/ that is none: which there are, the one that was meant if it is plain."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.7)
+    meant = f"; did you mean {close[0]}?" if close else ""
+    return f"not a .yaml file and not one of {', '.join(names)}{meant}"
 
 
 def load_config(name: str, assignments: Iterable[str] = ()) -> RunConfig:

@@ -3,10 +3,12 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from schemas.settings import Settings
 from schemas.stages import StageName
+
+TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 
 
 def _as_policy(value: Any) -> Any:
@@ -20,8 +22,15 @@ def _as_policy(value: Any) -> Any:
     raise ValueError(f"{value!r}: choose all, last:K, every:N, or a list of epochs such as [100, 400]")
 
 
-def _as_stages(value: Any) -> Any:
+def _as_names(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
+
+
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{name} is named twice: name it once")
+    return names
 
 
 class NumericsConfig(Settings):
@@ -58,7 +67,15 @@ class PlacementConfig(Settings):
     """Training saves what it has reached this often."""
     keep_checkpoints: Annotated[str | tuple[int, ...], BeforeValidator(_as_policy)] = "all"
     """Checkpoints that stay when no stage needs them: all, last:K, every:N cycles, or epochs such as [100, 400]."""
-    pause_after: Annotated[tuple[StageName, ...], BeforeValidator(_as_stages)] = ()
+    pause_after: Annotated[tuple[StageName, ...], BeforeValidator(_as_names)] = ()
     """Stages after which the run stops for a look, such as bootstrap-masks; the same command goes on."""
+    pause_on_alarm: bool = False
+    """Stop, all saved, where an alarm of the learning monitor sounds, once for each; the same command goes on."""
     log_every_steps: Annotated[int, Field(ge=1)] = 10
     """Steps between two lines of the metrics log."""
+    trackers: Annotated[tuple[TrackerName, ...], BeforeValidator(_as_names), AfterValidator(_each_once)] = (
+        "tensorboard",
+    )
+    """Who shows the metrics: tensorboard (files in the run), wandb, mlflow. What is not named is sent nothing."""
+    tracking_project: Annotated[str, Field(min_length=1)] = "cyborgs"
+    """Project of Weights & Biases, or experiment of MLflow, that the run is filed under."""

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from schemas.config import MasksConfig, NetworkConfig, RunConfig
+from schemas.config import NetworkConfig, RunConfig
 from schemas.digests import digest_json
 from schemas.errors import ConfigError
+from schemas.masks import MasksConfig
+from schemas.settings import Settings
 from schemas.stages import CYCLE_STAGES, StageName
 
 FORMAT_VERSION: Literal[1] = 1
@@ -68,16 +70,35 @@ def plan(config: RunConfig) -> list[Step]:
     checkpoint = step_name(warm_up)
     for cycle, first in enumerate(starts):
         last = starts[cycle + 1] if cycle + 1 < len(starts) else config.schedule.epochs
-        masks, train = step_name("bootstrap-masks", cycle), step_name("train", cycle)
-        before = (("previous_masks", step_name("bootstrap-masks", cycle - 1)),) if cycle else ()
-        read = (("index", index), ("checkpoint", checkpoint))
+        train, read = step_name("train", cycle), (("index", index), ("checkpoint", checkpoint))
+        if makes_masks(config, cycle):
+            # Masks that do not come from the encoder need no checkpoint.
+            of_masks = read if config.masks.source == "bootstrap" else read[:1]
+            if config.masks.keep_if_worse and cycle:
+                of_masks = (*of_masks, ("previous_masks", step_name("bootstrap-masks", cycle - 1)))
+            steps.append(Step("bootstrap-masks", cycle, first, first, inputs=of_masks))
+        masks = (
+            [("masks", step_name("bootstrap-masks", made))] if (made := masks_cycle(config, cycle)) is not None else []
+        )
+        before = [("previous_masks", step_name("bootstrap-masks", made - 1))] if made else []
         total = schedule_epochs(config, last)
-        steps.append(Step("bootstrap-masks", cycle, first, first, inputs=read))
-        steps.append(Step("train", cycle, first, last, total, (*read, ("masks", masks))))
-        judged = (("index", index), ("checkpoint", train), ("masks", masks), *before)
+        steps.append(Step("train", cycle, first, last, total, (*read, *masks)))
+        judged = (("index", index), ("checkpoint", train), *masks, *before)
         steps.append(Step("evaluate", cycle, last, last, inputs=judged))
         checkpoint = train
     return steps
+
+
+def masks_cycle(config: RunConfig, cycle: int) -> int | None:
+    """The cycle whose masks a cycle trains on: its own, the first where masks are made once, None without masks."""
+    if config.train.method != "cyborgs":
+        return None
+    return cycle if config.masks.source == "bootstrap" else 0
+
+
+def makes_masks(config: RunConfig, cycle: int) -> bool:
+    """Whether a cycle begins with masks of its own."""
+    return masks_cycle(config, cycle) == cycle
 
 
 def checkpoints_kept(config: RunConfig) -> set[str]:
@@ -106,6 +127,10 @@ def find_step(config: RunConfig, stage: StageName, cycle: int | None) -> Step:
     for step in plan(config):
         if (step.stage, step.cycle) == (stage, cycle):
             return step
+    if stage == "bootstrap-masks" and cycle is not None and cycle < len(bootstrap_epochs(config)):
+        if config.train.method != "cyborgs":
+            raise ConfigError(f"bootstrap-masks: {config.train.method} needs no masks")
+        raise ConfigError(f"bootstrap-masks cycle {cycle}: {config.masks.source} masks are made once, in cycle 0")
     raise ConfigError(f"cycle {cycle}: this run has cycles 0 to {len(bootstrap_epochs(config)) - 1}")
 
 
@@ -134,13 +159,23 @@ READ_FROM: dict[tuple[StageName, str], tuple[str, ...]] = {
 """Where a stage reads only some settings of a part; its key follows those alone."""
 
 
-SWITCHES: dict[tuple[str, str], tuple[str, ...]] = {
-    ("masks", "crf"): tuple(name for name in MasksConfig.model_fields if name.startswith("crf")),
-    ("evaluate", "protocols"): ("protocols",),
-}
-"""A switch, and the settings that count only while it is on: off, none of them enters a key. So a run that was made
-before they were there keeps its artifacts; what comes to be added later belongs here too.
+def _named(group: type[Settings], *prefixes: str) -> tuple[str, ...]:
+    return tuple(name for name in group.model_fields if name.startswith(prefixes))
+
+
+SWITCHES: tuple[tuple[str, str, Any, tuple[str, ...]], ...] = (
+    ("masks", "crf", False, _named(MasksConfig, "crf")),
+    ("masks", "keep_if_worse", 0.0, ("keep_if_worse",)),
+    ("masks", "source", "bootstrap", _named(MasksConfig, "source", "grid_", "felzenszwalb_", "search_")),
+    ("evaluate", "protocols", [], ("protocols",)),
+    ("optimization", "ema_schedule", "cosine", ("ema_schedule",)),
+    ("train", "method", "cyborgs", ("method", "queue", "dense_weight")),
+)
+"""A switch, its value when off, and the settings that count only while it is on: off, none of them enters a key. So a
+run that was made before they were there keeps its artifacts; what comes to be added later belongs here too.
 """
+_MASKS_MADE_ONCE = (*_named(MasksConfig, "source", "grid_", "felzenszwalb_", "search_"), "max_side", "rows_per_shard")
+"""All that matters for masks that do not come from the encoder."""
 
 
 def config_part(config: RunConfig, step: Step) -> dict[str, Any]:
@@ -150,11 +185,13 @@ def config_part(config: RunConfig, step: Step) -> dict[str, Any]:
         settings = getattr(config, name).model_dump(mode="json")
         off = {
             each
-            for (group, switch), ruled in SWITCHES.items()
-            if group == name and not settings[switch]
+            for group, switch, value, ruled in SWITCHES
+            if group == name and settings[switch] == value
             for each in ruled
         }
         wanted = READ_FROM.get((step.stage, name), tuple(settings))
+        if (step.stage, name) == ("bootstrap-masks", "masks") and settings["source"] != "bootstrap":
+            wanted = _MASKS_MADE_ONCE
         part[name] = {key: settings[key] for key in wanted if key not in off}
     if step.stage in ("warm-up", "train"):
         kept = [e for e in config.schedule.checkpoint_epochs if step.first_epoch < e <= step.last_epoch]
@@ -167,6 +204,13 @@ def config_part(config: RunConfig, step: Step) -> dict[str, Any]:
     if step.stage == "warm-up":
         # What the file says matters, not where it lies: its digest is among the pins.
         part["network"]["start"] = "random" if config.network.start == "random" else "given"
+        if config.train.method != "cyborgs":
+            # Its state has what other methods have not, such as a queue.
+            part["train"] = {"method": config.train.method, "queue": config.train.queue}
+    if step.stage == "bootstrap-masks" and config.masks.source_paths:
+        part["masks"]["source_paths"] = "given"  # as above
+    if step.stage == "bootstrap-masks" and step.cycle == 0:
+        part["masks"].pop("keep_if_worse", None)  # there are no masks before the first
     return part
 
 
@@ -176,9 +220,9 @@ def ingredients(config: RunConfig, step: Step, *, inputs: dict[str, str], pins: 
     Args:
         inputs: role -> content digest of the artifact that is read.
         pins: digests of what came from outside when the run was created: the list of photographs for
-            `index-images`, the start weights for `warm-up`.
+            `index-images`, the start weights for `warm-up`, a person's masks for `bootstrap-masks`.
     """
-    wanted = {"index-images": "photographs", "warm-up": "start"}.get(step.stage)
+    wanted = {"index-images": "photographs", "warm-up": "start", "bootstrap-masks": "masks"}.get(step.stage)
     return {
         "format": FORMAT_VERSION,
         "stage": step.stage,

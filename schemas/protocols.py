@@ -3,6 +3,7 @@
 Each protocol has a file under configs/evaluation/, whose part `smoke` makes it small enough for a few minutes on a CPU.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -10,7 +11,6 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from schemas.architectures import layer_names
-from schemas.config import ClusterCount, LayerNames
 from schemas.errors import ConfigError
 from schemas.fine_tuning import (
     CityscapesFcnSettings,
@@ -21,6 +21,7 @@ from schemas.fine_tuning import (
     VocDetectionSettings,
 )
 from schemas.loading import CONFIG_FOLDER, lay_over, parse_settings, read_tree
+from schemas.masks import ClusterCount, LayerNames
 from schemas.planned_protocols import PROTOCOL_NAMES, ProtocolName
 from schemas.protocol_settings import LearningSettings, ProtocolSettings
 
@@ -207,6 +208,12 @@ def load_protocol(name: ProtocolName, assignments: Iterable[str] = (), *, smoke:
         tree |= small
     lay_over(tree, assignments)
     return parse_settings(SETTINGS[name], tree, where=f"protocol {name}", hint=f"configs/evaluation/{name}.yaml")
+
+
+def smoke_settings(name: ProtocolName) -> list[str]:
+    """The smoke part of a protocol's file, as `a=b` assignments."""
+    small: dict[str, Any] = read_tree(PROTOCOL_FOLDER / f"{name}.yaml").get("smoke") or {}
+    return [f"{key}={json.dumps(value)}" for key, value in small.items()]
 
 
 def mask_layer(architecture: str) -> str:

@@ -11,6 +11,9 @@ Encoder = Literal["online", "target"]
 """Of a run: what was trained, or its running average."""
 ENCODERS: tuple[Encoder, ...] = get_args(Encoder)
 
+COUNTS = ("photographs", "regions", "classes", "learnt_from", "converged")
+"""Figures that say over how much others were measured, or whether a solver came to its end (1) or not (0)."""
+
 
 class UsedWeights(Record):
     """Which weights were measured, and which of a file's keys they are."""

@@ -2,12 +2,22 @@
 
 import argparse
 import atexit
+import contextlib
 import os
 import sys
 import traceback
 from typing import NoReturn
 
-from schemas.errors import DEBUG, EXIT_FAILED, EXIT_LOST_PEER, CyborgsError
+from schemas.errors import (
+    DEBUG,
+    EXIT_FAILED,
+    EXIT_LOST_PEER,
+    EXIT_PAUSED,
+    EXIT_PREEMPTED,
+    CyborgsError,
+    UnreachableError,
+)
+from schemas.plan import find_step
 from schemas.stages import STAGE_NAMES, StageRequest
 
 
@@ -15,7 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a stage.
 
     Returns:
-        The exit code: 0 done, 2 bad input, 75 preempted, 76 another process of the stage was lost, 1 anything else.
+        The exit code: 0 done, 2 bad input, 3 paused at an alarm (75 under `cyborgs run`, which pauses itself), 75
+        preempted, 76 another process of the stage was lost, 1 anything else.
     """
     parser = argparse.ArgumentParser(prog="python -m stages", description=__doc__)
     parser.add_argument("name", choices=STAGE_NAMES)
@@ -43,8 +54,23 @@ def execute(request: StageRequest, *, by_hand: bool = True) -> int:
     """Run a stage in as many processes as its run says, and turn what comes of it into an exit code and a line.
 
     Args:
-        by_hand: not by `cyborgs run`, which has said already what of run.json is not as it was written.
+        by_hand: not by `cyborgs run`, which has said already what of run.json is not as it was written, and says itself
+            at which alarm a stage paused.
     """
+    code = _execute(request, by_hand=by_hand)
+    if by_hand and code == EXIT_PREEMPTED:
+        from storage.alarms import paused_at, take_alarm
+        from storage.run import open_run
+
+        with contextlib.suppress(UnreachableError):  # the word stays, and whoever goes on is told once more
+            run = open_run(request.run)
+            step = find_step(run.config, request.stage, request.cycle)
+            if take_alarm(run, step) is not None and paused_at(run, step):
+                return EXIT_PAUSED
+    return code
+
+
+def _execute(request: StageRequest, *, by_hand: bool) -> int:
     try:
         from stages.execute import follow_stage, processes_to_start, run_stage
         from stages.scratch import own_temporary_folder

@@ -1,41 +1,46 @@
-"""`bootstrap-masks`: masks of all photographs from the encoder's own features, a shard at a time (Algorithm 1)."""
+"""`bootstrap-masks`: masks of all photographs from the encoder's own features, a shard at a time (Algorithm 1).
+
+Or from elsewhere, once, where `masks.source` says so.
+"""
 
 import hashlib
-import os
+import json
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
-from cyborgs.clustering.bootstrap import bootstrap_group, fit_within, fitted_size, with_fresh_statistics
+from cyborgs.clustering.bootstrap import bootstrap_group, with_fresh_statistics
 from cyborgs.distributed import LostPeerError
 from cyborgs.networks.backbone import Backbone
-from schemas.architectures import feature_grid, layer_stride
 from schemas.digests import DIGEST_BYTES
 from schemas.errors import DamagedArtifactError
 from schemas.extras import check_extras
 from stages.build import build_crf, computes_in_bfloat16
 from stages.checkpoint import read_backbone
 from stages.context import Context, Outcome
+from stages.mask_gate import keep_previous, noted_refusal, refuse
+from stages.mask_health import measure_health
+from stages.mask_sources import FixedMasks, open_source
+from stages.mask_store import create_store
+from stages.prefetch import Prefetch
 from stages.progress import Progress
 from storage import layout
 from storage.index import Photograph
 from storage.masks import (
     DamagedRowsError,
     MaskRow,
-    create_mask_store,
     read_rows,
     shard_files,
     write_shard,
 )
-from storage.photographs import PhotographReader
 
 _CREATED = "masks created"
-"""What the process that leads tells the others."""
+"""What the process that leads tells the others, with the first rows of the shards that are to be made."""
 _POLL_SECONDS = 0.5
 
 
@@ -49,20 +54,33 @@ def bootstrap_masks(context: Context) -> Outcome | None:
     assert context.step.cycle is not None
     check_extras(config)
     photographs, reader = context.photographs()
-    path = _open_store(context, photographs)
+    fixed = open_source(context, photographs) if config.masks.source != "bootstrap" else None
+    if team.leads and (refusal := noted_refusal(context)) is not None:
+        _tell_pending(context, [])
+        return keep_previous(context, refusal)
     shards = _shards(len(photographs), config.masks.rows_per_shard)
-    pending = [rows for rows in shards if context.read_partial(_marker(rows)) is None]
+    pending = _open_store(context, photographs, fixed, shards)
+    if not (team.leads or pending):
+        return None  # the process that leads may be replacing the store
+    path = context.workspace(layout.MASKS)
     mine = [rows for rows in shards[team.rank :: team.size] if rows in pending]
     with (
         context.progress(
             total=len(photographs), done=len(photographs) - sum(map(len, pending)), unit="photograph"
         ) as progress,
-        _Prefetch(reader, config.masks.max_side) as prefetch,
+        Prefetch(reader, config.masks.max_side) as prefetch,
     ):
-        backbone = _load_backbone(context, prefetch, len(photographs)) if mine else None
+        if not mine:
+            make = None
+        elif fixed is None:
+            make = _clustering(context, _load_backbone(context, prefetch, len(photographs)), photographs)
+        else:
+            make = _looking_up(fixed, photographs)
         for rows in mine:
-            assert backbone is not None
-            made = list(_shard_rows(context, backbone, photographs, prefetch, rows, progress=progress.advance))
+            assert make is not None
+            groups = list(_groups(rows, config.masks.images_per_group))
+            read = prefetch.groups(groups) if fixed is None or fixed.needs_pixels else map(_unread, groups)
+            made = list(_made(context, make, groups, read, progress=progress.advance))
             write_shard(path, rows.start, made)
             for file in shard_files(rows.start // config.masks.rows_per_shard):
                 context.run.store.publish(f"{context.folder}/{layout.MASKS}/{file}")
@@ -71,19 +89,34 @@ def bootstrap_masks(context: Context) -> Outcome | None:
         if not team.leads:
             return None
         _wait_for_others(context, [rows for rows in pending if rows not in mine], progress)
-    return _summarise(context, context.workspace(layout.MASKS), shards)  # with what the others have made
+    path = context.workspace(layout.MASKS)  # with what the others have made
+    outcome = _summarise(context, path, shards)
+    health = measure_health(context, path, reader)
+    refused = refuse(context, health, reader)
+    if refused is not None:
+        return keep_previous(context, refused)
+    return replace(outcome, summary={**outcome.summary, **health.figures()})
 
 
-def _open_store(context: Context, photographs: list[Photograph]) -> Path:
-    """The store, ready to be written to: made by the process that leads, before any other looks for it."""
+def _open_store(
+    context: Context, photographs: list[Photograph], fixed: FixedMasks | None, shards: list[range]
+) -> list[range]:
+    """Have the store ready to be written to, by the process that leads; the shards that are still to be made.
+
+    Which those are, the others are told: what they would see for themselves changes while they look.
+    """
     if not context.team.leads:
-        context.team.hear(_CREATED, check=context.stop.check)
-        return context.workspace(layout.MASKS)
-    path = context.workspace(layout.MASKS)
-    _create_store(context, path, photographs)
+        starts = json.loads(context.team.hear(_CREATED, check=context.stop.check))
+        return [rows for rows in shards if rows.start in starts]
+    create_store(context, context.workspace(layout.MASKS), photographs, fixed)
     context.run.store.publish(f"{context.folder}/{layout.MASKS}")
-    context.team.tell(_CREATED)
-    return path
+    pending = [rows for rows in shards if context.read_partial(_marker(rows)) is None]
+    _tell_pending(context, pending)
+    return pending
+
+
+def _tell_pending(context: Context, pending: list[range]) -> None:
+    context.team.tell(_CREATED, json.dumps([rows.start for rows in pending]))
 
 
 def _wait_for_others(context: Context, theirs: list[range], progress: Progress) -> None:
@@ -106,30 +139,7 @@ def _wait_for_others(context: Context, theirs: list[range], progress: Progress) 
         time.sleep(_POLL_SECONDS)
 
 
-def _create_store(context: Context, path: Path, photographs: list[Photograph]) -> None:
-    config = context.config
-    stride = 1 if config.masks.crf else layer_stride(config.masks.layer[0])
-    grids = []
-    for photograph in photographs:
-        width, height = fitted_size(photograph.width, photograph.height, config.masks.max_side)
-        grids.append(feature_grid(height, width, stride))
-    create_mask_store(
-        path,
-        rows=len(photographs),
-        grid=(max(h for h, _ in grids), max(w for _, w in grids)),
-        rows_per_shard=config.masks.rows_per_shard,
-        attributes={
-            "layer": list(config.masks.layer),
-            "stride": stride,
-            "cycle": context.step.cycle,
-            "checkpoint": context.input_manifest("checkpoint").content,
-            "index": context.input_manifest("index").content,
-            "config": context.run.record.config_digest,
-        },
-    )
-
-
-def _load_backbone(context: Context, prefetch: "_Prefetch", rows: int) -> Backbone:
+def _load_backbone(context: Context, prefetch: Prefetch, rows: int) -> Backbone:
     config = context.config
     backbone = Backbone(config.network.architecture, seed=0)
     backbone.load_state_dict(read_backbone(context.input("checkpoint").path(layout.MODEL)))
@@ -145,37 +155,67 @@ def _load_backbone(context: Context, prefetch: "_Prefetch", rows: int) -> Backbo
     return backbone.folded().to(memory_format=torch.channels_last)
 
 
-def _shard_rows(
-    context: Context,
-    backbone: Backbone,
-    photographs: list[Photograph],
-    prefetch: "_Prefetch",
-    rows: range,
-    *,
-    progress: Callable[[int], None],
-) -> Iterator[MaskRow]:
-    config = context.config.masks
-    assert context.step.cycle is not None
-    groups = list(_groups(rows, config.images_per_group))
-    for group, images in zip(groups, prefetch.groups(groups), strict=True):
+Make = Callable[[range, Sequence[Image.Image | None]], list[MaskRow]]
+"""Rows of a group and their photographs -> their masks."""
+
+
+def _clustering(context: Context, backbone: Backbone, photographs: list[Photograph]) -> Make:
+    """Masks from the encoder's own features."""
+    config, cycle = context.config.masks, context.step.cycle
+    assert cycle is not None
+
+    def make(group: range, images: Sequence[Image.Image | None]) -> list[MaskRow]:
         masks = bootstrap_group(
             backbone,
-            images,
+            [image for image in images if image is not None],
             layers=config.layer,
             clusters=config.clusters,
             iterations=config.iterations,
             points_per_cluster=config.points_per_cluster,
             seed=context.config.seed,
-            cycle=context.step.cycle,
+            cycle=cycle,
             group=group.start // config.images_per_group,
             bfloat16=computes_in_bfloat16(context.config),
             crf=build_crf(context.config),
         )
-        for row, labels in zip(group, masks.labels, strict=True):
-            yield MaskRow(labels, (photographs[row].height, photographs[row].width), masks.clusters)
+        return [
+            MaskRow(labels, (photographs[row].height, photographs[row].width), masks.clusters)
+            for row, labels in zip(group, masks.labels, strict=True)
+        ]
+
+    return make
+
+
+def _looking_up(fixed: FixedMasks, photographs: list[Photograph]) -> Make:
+    """Masks that do not come from the encoder."""
+
+    def make(group: range, images: Sequence[Image.Image | None]) -> list[MaskRow]:
+        found = [fixed.labels(row, image) for row, image in zip(group, images, strict=True)]
+        return [
+            MaskRow(labels, (photographs[row].height, photographs[row].width), int(labels.max()) + 1)
+            for row, labels in zip(group, found, strict=True)
+        ]
+
+    return make
+
+
+def _made(
+    context: Context,
+    make: Make,
+    groups: list[range],
+    read: Iterable[Sequence[Image.Image | None]],
+    *,
+    progress: Callable[[int], None],
+) -> Iterator[MaskRow]:
+    for group, images in zip(groups, read, strict=True):
+        yield from make(group, images)
         progress(len(group))
         context.team.tell(_beat(context.team.rank), str(group.start))
-        context.stop.check()
+        context.stop.check(f"masks are saved for every {context.config.masks.rows_per_shard:,} photographs")
+
+
+def _unread(group: range) -> list[None]:
+    return [None] * len(group)
 
 
 def _shards(rows: int, size: int) -> list[range]:
@@ -232,29 +272,3 @@ def _throw_away(context: Context, shard: range) -> None:
     context.run.store.delete(context.partial(_marker(shard)))
     for file in shard_files(shard.start // context.config.masks.rows_per_shard):
         context.run.store.delete(f"{context.folder}/{layout.MASKS}/{file}")
-
-
-class _Prefetch:
-    """Decodes the photographs of the next group while the network works on this one."""
-
-    def __init__(self, reader: PhotographReader, max_side: int) -> None:
-        self._reader, self._max_side = reader, max_side
-        self._pool = ThreadPoolExecutor(os.cpu_count())
-
-    def __enter__(self) -> "_Prefetch":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
-
-    def groups(self, groups: list[range]) -> Iterator[list[Image.Image]]:
-        waiting: list[Future[Image.Image]] = self._submit(groups[0]) if groups else []
-        for number in range(len(groups)):
-            ready, waiting = waiting, self._submit(groups[number + 1]) if number + 1 < len(groups) else []
-            yield [future.result() for future in ready]
-
-    def _submit(self, rows: range) -> list[Future[Image.Image]]:
-        return [self._pool.submit(self._read, row) for row in rows]
-
-    def _read(self, row: int) -> Image.Image:
-        return fit_within(self._reader(row), self._max_side)

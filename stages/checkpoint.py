@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from cyborgs.training.pretraining import Pretraining
+from cyborgs.training.state import TrainingState
 from schemas.errors import DamagedArtifactError, RunError
 from storage import layout
 from storage.artifacts import Artifact
@@ -21,7 +21,7 @@ def backbone_of(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(_BACKBONE): t for name, t in tensors.items() if name.startswith(_BACKBONE)}
 
 
-def finite_tensors(pretraining: Pretraining) -> dict[str, Tensor]:
+def finite_tensors(pretraining: TrainingState) -> dict[str, Tensor]:
     """All that pretraining moves, if every number of it is finite: a loss may be, and the update after it not.
 
     Raises:
@@ -36,7 +36,7 @@ def finite_tensors(pretraining: Pretraining) -> dict[str, Tensor]:
     return tensors
 
 
-def write_checkpoint(pretraining: Pretraining, write: Callable[[str, bytes], None]) -> str:
+def write_checkpoint(pretraining: TrainingState, write: Callable[[str, bytes], None]) -> str:
     """Hand model.safetensors and training_state.safetensors to `write`; returns their content digest."""
     tensors = finite_tensors(pretraining)
     rest = {name: tensor for name, tensor in tensors.items() if not name.startswith(_BACKBONE)}
@@ -46,7 +46,7 @@ def write_checkpoint(pretraining: Pretraining, write: Callable[[str, bytes], Non
     return content_digest(tensors, position)
 
 
-def read_checkpoint(artifact: Artifact, pretraining: Pretraining, *, step: int) -> None:
+def read_checkpoint(artifact: Artifact, pretraining: TrainingState, *, step: int) -> None:
     """Load what `write_checkpoint` wrote.
 
     Raises:

@@ -1,6 +1,7 @@
 """All that a stage is given: the run, its inputs, where to write, and how to tell what it does."""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ from stages.interruption import StopRequest
 from stages.metrics_log import MetricsLog
 from stages.progress import Progress
 from stages.team import ALONE, Team
+from stages.tracking.trackers import Trackers
 from storage import layout
 from storage.artifacts import Artifact, Standings, load_artifact
 from storage.index import Photograph, photograph_reader, read_photographs
@@ -52,6 +54,8 @@ class Context:
     log: MetricsLog | None = None
     """None where another process leads, and for `heart`."""
     heart: Heart | None = None
+    trackers: Trackers | None = None
+    """None where there is no log."""
     warnings: list[str] = field(default_factory=list)
     written: dict[str, str] = field(default_factory=dict)
     """Name of a file of the artifact -> digest of what was written there, which the commit has to find."""
@@ -138,6 +142,17 @@ class Context:
         if not photographs:
             raise DataError(f"run {self.run.store.url}: its index is empty")
         return photographs, photograph_reader(photographs, self.run.record.data)
+
+    def record(self, step: int, values: Mapping[str, float | int]) -> None:
+        """Log figures and show them to the trackers; the process that leads does.
+
+        Args:
+            step: training steps since the start of the run.
+        """
+        if self.trackers is not None:
+            self.trackers.scalars(step, values)
+        if self.log is not None:
+            self.log.write(step, values)
 
     def warn(self, message: str) -> None:
         """Tell the person, and keep it beside the artifact."""

@@ -6,16 +6,18 @@ import time
 from collections.abc import Callable, Iterator
 from importlib import import_module
 
-from schemas.errors import ConfigError, PreemptedError, RunError, UnreachableError
+from schemas.errors import ConfigError, CyborgsError, PreemptedError, RunError, UnreachableError
+from schemas.extras import check_trackers
 from schemas.plan import Step, find_step, ingredients
 from schemas.stages import StageName, StageRequest, StageResult
 from stages.context import Context, Outcome
 from stages.heart import Heart
 from stages.interruption import StopRequest, stop_on_signals
-from stages.metrics_log import MetricsLog
+from stages.metrics_log import MetricsLog, last_logged
 from stages.mishaps import explained
 from stages.progress import duration
 from stages.team import ALONE, SHARED_STAGES, Team
+from stages.tracking.trackers import Trackers
 from storage import layout
 from storage.artifacts import Standing, Standings, commit_artifact, retract
 from storage.provenance import provenance
@@ -122,9 +124,8 @@ def run_stage(request: StageRequest, team: Team = ALONE) -> StageResult:
                 _say(f"{step.name}: {found.problem}; making it again")
             retract(run, found)
         _work(run, found, standings, stop, team)
-    if step.stage == "evaluate":
-        with explained(run, step):
-            import_module("stages.report").write_report(run)
+    if step.cycle is not None:
+        _write_report(run, step)
     return _result(_locate(run, step.name, Standings(run)), computed=True)
 
 
@@ -141,16 +142,18 @@ def _locate(run: Run, name: str, standings: Standings) -> Standing:
 def _work(run: Run, found: Standing, standings: Standings, stop: StopRequest, team: Team) -> None:
     assert found.folder is not None and found.key is not None
     step = found.step
+    check_trackers(run.config)
     run.store.sweep(found.folder)  # what a killed attempt left half-written
     team.tell(_WORK, found.key)
+    trackers = Trackers(run, step, found.key, told=last_logged(run, step, found.key))
     log = MetricsLog(run, step, found.key)
     if found.state == "partial":
         _say(f"{step.name}: going on from where it stopped")
     started = time.monotonic()
     with Heart(run, step) as heart:  # until the commit, which reads and digests all that was written
-        context = Context(run, step, found.key, found.folder, standings, stop, team, log, heart)
+        context = Context(run, step, found.key, found.folder, standings, stop, team, log, heart, trackers)
         try:
-            with _ending(log):
+            with _ending(log), contextlib.closing(trackers):
                 outcome = load_stage(step.stage)(context)
                 assert outcome is not None
                 if not stop.owns_work():
@@ -179,6 +182,17 @@ def _work(run: Run, found: Standing, standings: Standings, stop: StopRequest, te
         run.store.point(layout.masks_pointer(step.cycle), f"{found.folder}/{layout.MASKS}")
     figures = "  ".join(f"{name} {value}" for name, value in manifest.summary.items())
     _say(f"{step.name}: done in {duration(seconds)}  {figures}")
+
+
+def _write_report(run: Run, step: Step) -> None:
+    """What there is to see so far. A report that cannot be written is no reason to stop before the cycle's end."""
+    try:
+        with explained(run, step):
+            import_module("stages.report.page").write_report(run)
+    except (CyborgsError, OSError) as error:
+        if step.stage == "evaluate":
+            raise
+        _say(f"warning: {step.name}: no report was written: {error}")
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from cyborgs.augmentation.pixels import MEAN, STD
 from cyborgs.evaluation.frozen import LAST_LAYER
 from cyborgs.networks.backbone import Backbone
 from schemas.errors import ConfigError
+from schemas.plan import Step
 from schemas.results import Encoder, ProtocolResult
 from stages.layouts import Library, published_layout
 from stages.model_card import model_card
@@ -44,6 +45,8 @@ class Export:
     card: Path
     check: str
     """How it is known that the library reads it."""
+    step: Step
+    """Whose weights these are."""
 
 
 def export_backbone(
@@ -88,7 +91,7 @@ def export_backbone(
     card = file.with_name(file.name + ".md")
     text = model_card(run, found, form=form, file=file, encoder=encoder, digest=digest, check=check, results=results)
     folder.write(card.name, text.encode())
-    return Export(file, card, check)
+    return Export(file, card, check, found.step)
 
 
 def _check_arguments(form: str, file: Path, architecture: str) -> None:

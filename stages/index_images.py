@@ -63,7 +63,7 @@ def index_images(context: Context) -> Outcome:
             for row in pool.map(lambda c: examine(folders[c.source], c, limits), chunk):
                 found.append(row)
                 progress.advance()
-                context.stop.check()
+                context.stop.check(f"photographs are saved by every {CHUNK:,}, the rest is read again")
             if len(candidates) > CHUNK:
                 context.save_partial(name, _encode_rows(found))
             rows.extend(found)

@@ -47,13 +47,17 @@ class StopRequest:
         """Whether somebody asked."""
         return self._requested.is_set()
 
-    def check(self) -> None:
-        """Raise PreemptedError if somebody asked; call it where everything is saved."""
+    def check(self, saved: str = "what was done is saved") -> None:
+        """Raise PreemptedError if somebody asked.
+
+        Args:
+            saved: what the next attempt will find, where that is not all that was done.
+        """
         if self.asked:
             raise PreemptedError(
                 "stopped; another process has taken the work over while this one stood still, and goes on with it"
                 if self.work_taken
-                else "stopped; what was done is saved"
+                else f"stopped; {saved}"
             )
 
 

@@ -7,20 +7,8 @@ from schemas.digests import digest_json
 from schemas.errors import ConfigError, DataError
 from schemas.results import ProtocolResult
 from stages.comparison import summarise
+from stages.main_figures import MAIN
 
-MAIN: dict[str, tuple[str, ...]] = {
-    "region-linear": ("accuracy",),
-    "voc07-svm": ("map",),
-    "cocostuff-linear": ("miou",),
-    "knn": ("accuracy_10",),
-    "imagenet-semi": ("top1",),
-    "voc-detection": ("box_ap",),
-    "coco-instance": ("box_ap", "mask_ap"),
-    "lvis-instance": ("box_ap", "mask_ap"),
-    "cityscapes-fcn": ("miou",),
-    "cocostuff-fcn": ("miou",),
-}
-"""Protocol -> the figures that are drawn."""
 _SUFFIXES = (".png", ".svg", ".pdf")
 
 Curve = dict[float, list[float]]

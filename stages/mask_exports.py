@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coder
 
+from cyborgs.colours import label_colours
 from cyborgs.evaluation.mask_quality import at_size
 from schemas.errors import ConfigError, MachineError
-from stages.evaluate import label_colours
 from stages.run_masks import CycleMasks, cycle_masks
 from storage.masks import MaskRow, read_rows
 from storage.photographs import encode_key

@@ -9,10 +9,10 @@ from PIL import Image, ImageDraw
 from scipy.optimize import linear_sum_assignment
 
 from cyborgs.clustering.bootstrap import fit_within
+from cyborgs.colours import label_colours
 from cyborgs.evaluation.agreement import mask_agreement
 from cyborgs.evaluation.mask_quality import at_size
 from schemas.errors import ConfigError
-from stages.evaluate import label_colours
 from stages.run_masks import CycleMasks, Labels, cycle_masks
 from storage.masks import read_rows
 from storage.photographs import encode_key

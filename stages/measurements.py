@@ -13,8 +13,8 @@ from cyborgs.clustering.crf import Crf
 from cyborgs.evaluation.frozen import Figures, Samples
 from cyborgs.evaluation.mask_quality import Annotation, Labels
 from schemas.architectures import layer_names
-from schemas.config import MasksConfig
 from schemas.errors import ConfigError, DataError
+from schemas.masks import MasksConfig
 from schemas.planned_protocols import FrozenName
 from schemas.protocol_settings import LearningSettings, ProtocolSettings
 from schemas.protocols import (
@@ -27,7 +27,7 @@ from schemas.protocols import (
 )
 from stages.build import crf_of
 from stages.measured import Mapped, Measured
-from stages.readers.coco_objects import CocoSplit, Objects, coco_objects
+from stages.readers.coco_objects import CocoSplit, coco_objects, paint
 from stages.readers.image_folder import image_folder
 from stages.readers.label_maps import bsds, label_maps
 from stages.readers.samples import Split, random_share
@@ -117,15 +117,6 @@ def _annotated(
     return of_maps, Mapped(
         of_maps.samples, lambda each: (each[0], [np.where(each[1] < 0, -1, each[1] + 1).astype(np.int32)])
     )
-
-
-def paint(objects: Objects) -> Annotation:
-    """Objects as one map: the smaller over the larger, crowds void, the rest background."""
-    painted = np.zeros(objects.crowd.shape, np.int32)
-    painted[objects.crowd] = -1
-    for number in sorted(range(len(objects.masks)), key=lambda i: -int(objects.masks[i].sum())):
-        painted[objects.masks[number]] = number + 1
-    return painted
 
 
 def _region_linear(weights: Weights, root: Path, settings: ProtocolSettings) -> Measured:

@@ -52,6 +52,11 @@ def read_metrics(run: Run, step: Step, key: str) -> list[dict[str, Any]]:
     return [by_step[number] for number in sorted(by_step)]
 
 
+def last_logged(run: Run, step: Step, key: str) -> int:
+    """The last step that attempts at an artifact have logged; -1 where none has."""
+    return max((line["step"] for line in read_metrics(run, step, key)), default=-1)
+
+
 def _decode(line: bytes) -> dict[str, Any] | None:
     try:
         values = json.loads(line)

@@ -11,7 +11,6 @@ from schemas.config import RunConfig
 from schemas.loading import flatten
 from schemas.results import Encoder, ProtocolResult, SkippedProtocol
 from stages.layouts import BASIC, groups_and_width
-from stages.planned_protocols import FOLDER
 from storage import layout
 from storage.artifacts import Standing, Standings
 from storage.run import Run
@@ -94,7 +93,7 @@ def _evaluation(
         if other.step.stage == "evaluate" and other.step.cycle == found.step.cycle and other.state == "done":
             own = [
                 ProtocolResult.model_validate_json(text)
-                for path in run.store.list(f"{other.folder}/{FOLDER}")
+                for path in run.store.list(f"{other.folder}/{layout.PROTOCOLS}")
                 if SkippedProtocol.read(text := run.store.read(path)) is None
             ]
             metrics = json.loads(run.store.read(f"{other.folder}/{layout.METRICS}"))

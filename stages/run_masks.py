@@ -57,12 +57,18 @@ def cycle_masks(run: Run, cycle: int) -> CycleMasks:
 
     Raises:
         RunError: they are not made.
+        DataError: the photographs are not where the run knows them.
     """
     standings = Standings(run)
     masks = load_artifact(run, standings.of(find_step(run.config, "bootstrap-masks", cycle)))
     index = load_artifact(run, standings.of(find_step(run.config, "index-images", None)))
     photographs = read_photographs(index)
-    return CycleMasks(photographs, photograph_reader(photographs, run.record.data), masks.path(layout.MASKS))
+    try:
+        reader = photograph_reader(photographs, run.record.data)
+    except DataError as error:
+        moved = f"if they have moved, `cyborgs run --run {run.store.url} --data FOLDER` tells the run where"
+        raise DataError(f"photographs of {run.store.url}: {str(error).removeprefix('--data ')}; {moved}") from error
+    return CycleMasks(photographs, reader, masks.path(layout.MASKS))
 
 
 def masks_by_photograph(run: Run, cycle: int, photographs: Sequence[Path]) -> Iterator[Labels]:

@@ -99,6 +99,8 @@ def encoder_tensors(artifact: Artifact, encoder: Encoder) -> dict[str, Tensor]:
     if encoder == "online":
         return decode_tensors(artifact.path(layout.MODEL).read_bytes())[0]
     state = decode_tensors(artifact.path(layout.TRAINING_STATE).read_bytes())[0]
+    if not any(name.startswith(_TARGET) for name in state):
+        raise ConfigError("--encoder target: the run's method has no running average; use online")
     return {name.removeprefix(_TARGET): tensor for name, tensor in state.items() if name.startswith(_TARGET)}
 
 

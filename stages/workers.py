@@ -52,8 +52,8 @@ def _wait(workers: list[Worker], stop: StopRequest) -> int | None:
     told = False
     while True:
         codes = [worker.poll() for worker in workers]
-        # A signal may come before a process can tell what it is about.
-        fine = (None, 0, EXIT_PREEMPTED, *((-signal.SIGTERM,) if stop.asked else ()))
+        # A signal may come before a process can tell what it is about, or when it has stopped by itself.
+        fine = (None, 0, EXIT_PREEMPTED, *((-signal.SIGTERM,) if stop.asked or told else ()))
         failures = [n for n, code in enumerate(codes) if code not in fine]
         if failures:
             # Who lost a peer is not the one to ask, unless nobody else has anything to say.

@@ -1,20 +1,18 @@
 """Artifacts of a run: where each step stands, reading one, committing one."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import Literal
 
-from pydantic import ValidationError
-
-from schemas.artifacts import FileEntry, Manifest, Provenance, refuse_other_format
+from schemas.artifacts import FileEntry, Manifest, Provenance
 from schemas.digests import digest_json
 from schemas.errors import DamagedArtifactError, RunError
 from schemas.plan import Step, artifact_key, find_step, ingredients, plan
 from schemas.stages import StageName
 from storage import layout
+from storage.manifests import read_manifest
 from storage.run import Run
 
 State = Literal["done", "partial", "pending"]
@@ -82,64 +80,6 @@ class Standings:
         return Standing(step, state, key, folder, *read)
 
 
-class Reading(NamedTuple):
-    """A manifest that counts, or why it does not."""
-
-    manifest: Manifest | None
-    problem: str | None = None
-    thinned: bool = False
-
-
-def read_manifest(run: Run, folder: str, key: str) -> Reading:
-    """The manifest of an artifact, whose files all have their sizes; they are not read here."""
-    path = f"{folder}/{layout.MANIFEST}"
-    try:
-        manifest = decode_manifest(run.store.read(path), where=f"{run.store.url}/{path}")
-    except FileNotFoundError:
-        return Reading(None)
-    except DamagedArtifactError as error:
-        return Reading(None, str(error))
-    if manifest.key != key:
-        return Reading(None, f"{path} belongs to another artifact ({manifest.key})")
-    sizes = run.store.sizes(folder)
-    wrong = {entry.path for entry in manifest.files if sizes.get(f"{folder}/{entry.path}") != entry.bytes}
-    if wrong:
-        if not wrong <= let_go(run, folder):
-            return Reading(None, f"{folder}/{min(wrong)} is missing or cut short")
-        return Reading(manifest, thinned=True)
-    return Reading(manifest)
-
-
-def let_go(run: Run, folder: str) -> frozenset[str]:
-    """Files of an artifact that were let go by placement.keep_checkpoints, of which storage/retention.py leaves a note.
-
-    That it is there counts, not what it says: a byte of it that changed costs nobody a checkpoint.
-    """
-    noted = run.store.size(f"{folder}/{layout.THINNED}") is not None
-    return frozenset(layout.CHECKPOINT_FILES) if noted else frozenset()
-
-
-def decode_manifest(text: bytes, *, where: str) -> Manifest:
-    """A manifest as it was written.
-
-    Raises:
-        RunError: another version wrote it, in a format that this one does not know.
-        DamagedArtifactError: it is not what was written.
-    """
-    try:
-        tree = json.loads(text)
-        # The format enters the key's ingredients too: where they disagree, a byte has changed.
-        if isinstance(tree, dict) and tree["ingredients"]["format"] == tree["format"]:
-            refuse_other_format(tree, where=where)
-        return Manifest.model_validate_json(text)
-    except RunError:
-        raise
-    except ValidationError as error:
-        raise DamagedArtifactError(f"{where} is damaged: {error.errors()[0]['msg']}") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DamagedArtifactError(f"{where} is damaged: {error}") from error
-
-
 def standing(run: Run, stage: StageName, cycle: int | None = None) -> Standing:
     """Where one step of a run stands."""
     return Standings(run).of(find_step(run.config, stage, cycle))
@@ -166,6 +106,41 @@ def load_artifact(run: Run, found: Standing) -> Artifact:
         DamagedArtifactError: a file is not what the manifest says. The manifest is taken back, so that the
             next `cyborgs run` makes the artifact again.
     """
+    artifact, damaged = _read_artifact(run, found)
+    if damaged is None:
+        return artifact
+    now = read_manifest(run, artifact.folder, artifact.manifest.key)
+    if now.thinned or now.manifest not in (None, artifact.manifest):
+        raise RunError(
+            f"{found.step.name} of {run.store.url} was changed by another command while it was read: "
+            "give the same command again"
+        )
+    # The manifest alone: what else stands there is made again over it, or is somebody's work just now.
+    run.store.delete(f"{artifact.folder}/{layout.MANIFEST}")
+    rows = _rows(run, artifact.folder, damaged)
+    raise DamagedArtifactError(
+        f"{run.store.url}/{artifact.folder}/{damaged.path} is damaged; {found.step.name} is pending now{rows}: "
+        "give the same command again to repair it"
+    )
+
+
+def view_artifact(run: Run, found: Standing) -> Artifact:
+    """As `load_artifact`, for those who only look: the run stays as it is.
+
+    Raises:
+        RunError: the step is not done.
+        DamagedArtifactError: a file is not what the manifest says.
+    """
+    artifact, damaged = _read_artifact(run, found)
+    if damaged is not None:
+        raise DamagedArtifactError(
+            f"{damaged.path} is damaged: `cyborgs verify {run.store.url}`, then `cyborgs run` makes it anew"
+        )
+    return artifact
+
+
+def _read_artifact(run: Run, found: Standing) -> tuple[Artifact, FileEntry | None]:
+    """A done step's artifact, and the first of its files that is not what the manifest says."""
     if found.manifest is None or found.folder is None:
         raise RunError(f"{found.step.name} of {run.store.url} is not done: `cyborgs run` makes it first")
     if found.thinned:
@@ -174,23 +149,12 @@ def load_artifact(run: Run, found: Standing) -> Artifact:
             "`cyborgs run` makes it anew first"
         )
     stands = run.store.digests(found.folder)
-    for entry in found.manifest.files:
-        path = f"{found.folder}/{entry.path}"
-        if stands.get(path) != (entry.bytes, entry.digest):
-            now = read_manifest(run, found.folder, found.manifest.key)
-            if now.thinned or now.manifest not in (None, found.manifest):
-                raise RunError(
-                    f"{found.step.name} of {run.store.url} was changed by another command while it was read: "
-                    "give the same command again"
-                )
-            # The manifest alone: what else stands there is made again over it, or is somebody's work just now.
-            run.store.delete(f"{found.folder}/{layout.MANIFEST}")
-            rows = _rows(run, found.folder, entry)
-            raise DamagedArtifactError(
-                f"{run.store.url}/{path} is damaged; {found.step.name} is pending now{rows}: "
-                "give the same command again to repair it"
-            )
-    return Artifact(run, found.folder, found.manifest)
+    damaged = (
+        entry
+        for entry in found.manifest.files
+        if stands.get(f"{found.folder}/{entry.path}") != (entry.bytes, entry.digest)
+    )
+    return Artifact(run, found.folder, found.manifest), next(damaged, None)
 
 
 def _rows(run: Run, folder: str, entry: FileEntry) -> str:

@@ -51,7 +51,8 @@ def remove(run: Run, garbage: list[Garbage]) -> None:
         for path in sorted(entry.paths, key=lambda path: not path.endswith(f"/{layout.MANIFEST}")):
             run.store.delete(path)
         run.store.unpoint(f"{entry.place.split('/')[0]}/{layout.MASKS}")
-        for folder in (entry.place, entry.place.rpartition("/")[0], entry.place.split("/")[0]):
+        held = sorted({path.rpartition("/")[0] for path in entry.paths}, reverse=True)
+        for folder in (*held, entry.place, entry.place.rpartition("/")[0], entry.place.split("/")[0]):
             if not run.store.list(folder):
                 run.store.delete(folder)
     tidy(run)

@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Iterable
 from dataclasses import asdict, astuple, dataclass, fields
+from pathlib import Path
 
 from schemas.digests import digest_json
 from schemas.errors import DataError
@@ -55,6 +56,23 @@ def content_digest(photographs: list[Photograph]) -> str:
 
 def read_photographs(artifact: Artifact) -> list[Photograph]:
     """The images table of a committed index."""
+    return _photographs(artifact.path(layout.PHOTOGRAPHS).read_bytes())
+
+
+def photographs_of_content(inside: Path, content: str) -> list[Photograph] | None:
+    """The images table of that content digest, of the run on disk that a path lies in; None where there is none."""
+    for folder in inside.absolute().parents:
+        for table in sorted(folder.glob(layout.IMAGES_TABLES)):
+            try:
+                found = _photographs(table.read_bytes())
+            except (ValueError, KeyError, TypeError, csv.Error):  # of no index, or damaged
+                continue
+            if content_digest(found) == content:
+                return found
+    return None
+
+
+def _photographs(table: bytes) -> list[Photograph]:
     return [
         Photograph(
             int(row["source"]),
@@ -65,13 +83,13 @@ def read_photographs(artifact: Artifact) -> list[Photograph]:
             int(row["bytes"]),
             row["digest"],
         )
-        for row in _decode(artifact, layout.PHOTOGRAPHS)
+        for row in _decode(table)
     ]
 
 
 def read_quarantine(artifact: Artifact) -> list[Quarantined]:
     """The quarantine list of a committed index."""
-    rows = _decode(artifact, layout.QUARANTINE)
+    rows = _decode(artifact.path(layout.QUARANTINE).read_bytes())
     return [Quarantined(int(row["source"]), row["key"], row["reason"]) for row in rows]
 
 
@@ -104,6 +122,6 @@ def _encode(header: list[str], rows: Iterable[Iterable[object]]) -> bytes:
     return text.getvalue().encode("utf-8", "surrogateescape")
 
 
-def _decode(artifact: Artifact, name: str) -> list[dict[str, str]]:
-    text = artifact.path(name).read_bytes().decode("utf-8", "surrogateescape")
+def _decode(table: bytes) -> list[dict[str, str]]:
+    text = table.decode("utf-8", "surrogateescape")
     return list(csv.DictReader(io.StringIO(text, newline="")))

@@ -31,8 +31,15 @@ MODEL = "model.safetensors"
 TRAINING_STATE = "training_state.safetensors"
 CHECKPOINT_FILES = (MODEL, TRAINING_STATE)
 METRICS = "metrics.json"
+PROTOCOLS = "protocols"
+"""Folder of an evaluation: what each protocol measured."""
 PHOTOGRAPHS = "photographs.csv"
 QUARANTINE = "quarantine.csv"
+IMAGES_TABLES = f"{_FOLDERS['index-images']}/*/{PHOTOGRAPHS}"
+"""Pattern of the images tables of a run."""
+
+
+_EVENTS = re.compile(r"events\.out\.tfevents\..*\.([a-z-]+(?:-cycle-\d+)?)\.([0-9a-f]+)")
 
 
 def record_copy(changes: int) -> str:
@@ -74,8 +81,13 @@ def artifact_of(path: str) -> str | None:
 
 
 def log_of(path: str) -> tuple[str, str] | None:
-    """Of a metrics log the artifact it was written for: the folder of its step's logs, and its key."""
+    """Of a metrics log, or a TensorBoard event file, the artifact it was written for: the folder of its step's logs,
+    and its key.
+    """
     parts = path.split("/")
+    if len(parts) == 4 and path.startswith(f"{tracker_folder('tensorboard')}/"):
+        events = _EVENTS.fullmatch(parts[3])
+        return (f"logs/{events[1]}", events[2]) if events else None
     if len(parts) != 3 or parts[0] != "logs" or not parts[2].endswith(".jsonl"):
         return None
     return "/".join(parts[:2]), parts[2].split("-", 1)[0]
@@ -91,14 +103,46 @@ def checkpoint_name(epoch: int) -> str:
     return f"checkpoints/epoch-{epoch:05d}.safetensors"
 
 
+def protocol_file(title: str, epoch: int | None = None) -> str:
+    """File of an evaluation: what was measured at its end, or of a backbone kept after so many epochs."""
+    return f"{PROTOCOLS}/{title}.json" if epoch is None else f"{PROTOCOLS}/{title}-epoch-{epoch:05d}.json"
+
+
+def read_protocol_file(path: str) -> tuple[str, int | None]:
+    """Title and epoch in the name of such a file."""
+    named = re.fullmatch(r"(.+?)(?:-epoch-(\d+))?\.json", path.rpartition("/")[2])
+    assert named is not None, path
+    return named[1], int(named[2]) if named[2] else None
+
+
 def log_folder(step: Step) -> str:
     """Folder of a step's logs, one file per attempt: `logs/train-cycle-002`."""
     return "logs/" + step.stage + ("" if step.cycle is None else f"-{cycle_folder(step.cycle)}")
 
 
+def tracker_folder(tracker: str) -> str:
+    """Folder of what a tracker keeps in the run, beside the logs: `logs/tensorboard`."""
+    return f"logs/{tracker}"
+
+
+def event_folder(step: Step) -> str:
+    """Folder of TensorBoard's event files of all cycles of a stage, one curve: `logs/tensorboard/train`."""
+    return f"{tracker_folder('tensorboard')}/{step.stage}"
+
+
+def event_suffix(step: Step, key: str) -> str:
+    """Ends the name of an event file: `.train-cycle-002.<key>`."""
+    return f".{log_folder(step).rpartition('/')[2]}.{key}"
+
+
 def pause_note(step: Step) -> str:
     """Says, until somebody was told, that a run is to stop for a look after this step; holds the artifact's key."""
     return f"{log_folder(step)}/pause"
+
+
+def alarm_note(step: Step) -> str:
+    """Says at which alarms of the learning monitor this step paused."""
+    return f"{log_folder(step)}/alarm"
 
 
 def heartbeat(step: Step) -> str:

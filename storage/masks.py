@@ -221,9 +221,23 @@ def rows_damaged_in(path: Path, file: str) -> str:
     return ""
 
 
+def is_store(path: Path) -> bool:
+    """Whether a folder is a mask store."""
+    return (path / "labels" / "zarr.json").is_file()
+
+
 def count_rows(path: Path) -> int:
     """Photographs in a store."""
     return int(_array(open_masks(path), "labels").shape[0])
+
+
+def read_index(path: Path) -> str:
+    """Content digest of the index whose photographs a store has, row by row; empty where it says none.
+
+    Raises:
+        DamagedArtifactError: it is not a mask store of this version.
+    """
+    return str(open_masks(path).attrs.get("index") or "")
 
 
 def _array(group: zarr.Group, name: str) -> Any:

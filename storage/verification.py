@@ -7,7 +7,7 @@ from schemas.digests import digest_bytes
 from schemas.errors import DamagedArtifactError
 from schemas.plan import step_name
 from storage import layout
-from storage.artifacts import decode_manifest, let_go
+from storage.manifests import decode_manifest, let_go
 from storage.masks import read_rows
 from storage.page import unmark
 from storage.run import Run, check_placement, mend_record, read_copy, record_copies

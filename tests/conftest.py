@@ -1,9 +1,11 @@
 """Photographs and a config small enough to run every stage in seconds; caches of the tests' own."""
 
+import json
 import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +28,9 @@ placement: {log_every_steps: 1}
 """Two cycles of two epochs; 18 photographs make 4 steps an epoch, five groups and two shards."""
 
 
+KINDS = [("cat", "animal", "red"), ("car", "vehicle", "lime"), ("tv", "electronic", "blue")]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["CYBORGS_CACHE"] = str(tmp_path_factory.mktemp("cache"))
@@ -36,6 +41,16 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 18 photographs of three sizes: coloured discs on a gradient."""
     return draw_scenes(tmp_path_factory.mktemp("photographs"), 18)
+
+
+@pytest.fixture(scope="session")
+def coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """COCO's layout: 12 photographs a split with two squares each, two more without an annotation."""
+    root = tmp_path_factory.mktemp("coco")
+    random = np.random.default_rng(0)
+    for split in ("train2017", "val2017"):
+        draw_coco(root, split, random)
+    return root
 
 
 @pytest.fixture(scope="session")
@@ -82,3 +97,39 @@ def draw_scene(random: np.random.Generator, width: int, height: int) -> Image.Im
         image[(rows - row) ** 2 + (columns - column) ** 2 < radius**2] = random.random(3)
     image += random.normal(0, 0.03, image.shape)
     return Image.fromarray((255 * image.clip(0, 1)).astype(np.uint8))
+
+
+def draw_coco(root: Path, split: str, random: np.random.Generator) -> None:
+    """Photographs of coloured squares on grey, with their annotations as polygons."""
+    (root / split).mkdir(parents=True)
+    (root / "annotations").mkdir(exist_ok=True)
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number in range(14):
+        image = Image.new("RGB", (96, 64), (110 + number, 110, 110))
+        name = f"{number:012d}.jpg"
+        images.append({"id": number, "file_name": name, "height": 64, "width": 96})
+        for place in range(2) if number < 12 else ():
+            kind = (number + place) % len(KINDS)
+            left, top, side = (
+                48 * place + int(random.integers(4, 12)),
+                int(random.integers(4, 20)),
+                28 + 4 * (1 - place),
+            )
+            image.paste(KINDS[kind][2], (left, top, left + side, top + side))
+            right, low = left + side, top + side
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": number,
+                    "category_id": kind + 1,
+                    "segmentation": [[left, top, right, top, right, low, left, low]],
+                    "area": side * side,
+                    "bbox": [left, top, side, side],
+                    "iscrowd": 0,
+                }
+            )
+        image.save(root / split / name, quality=95)
+    categories = [{"id": i + 1, "name": name, "supercategory": kind} for i, (name, kind, _) in enumerate(KINDS)]
+    tree = {"images": images, "annotations": annotations, "categories": categories}
+    (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(tree))

@@ -98,11 +98,11 @@ def test_the_command_imports_what_is_heavy_only_where_it_is_needed() -> None:
         at_start = set(imports(path, top_only=True))
         assert not top(iter(at_start)) & (HEAVY | {"stages"}), path
         assert "flows.cyborgs" not in at_start, f"{path}: brings Prefect"
-    for name in ("main", "arguments", "measure", "pictures", "take_home"):  # what every command pays for
+    for name in ("main", "arguments", "measure", "pictures", "study", "take_home"):  # what every command pays for
         light = set(imports(ROOT / "cli" / f"{name}.py", top_only=True))
         assert top(iter(light)) & OURS <= {"schemas", "cli"}, name
         assert {each for each in light if each.startswith("cli.")} <= {
-            "cli.arguments", "cli.measure", "cli.pictures", "cli.take_home"
+            "cli.arguments", "cli.measure", "cli.pictures", "cli.study", "cli.take_home"
         }  # fmt: skip
 
 

@@ -99,16 +99,25 @@ class SiameseNetwork(nn.Module):
         Raises:
             ValueError: names or shapes do not fit the architecture.
         """
-        expected = self.online.backbone.state_dict()
-        # Files older than batch-norm's step counter lack it, and nothing here reads it.
-        missing = sorted(n for n in set(expected) - set(backbone) if not n.endswith("num_batches_tracked"))
-        unknown = sorted(set(backbone) - set(expected))
-        if missing or unknown:
-            raise ValueError(f"missing {missing[:3]}, unknown {unknown[:3]}: not weights of this architecture")
-        for name, tensor in backbone.items():
-            if tensor.shape != expected[name].shape:
-                raise ValueError(
-                    f"{name} has shape {tuple(tensor.shape)}, this architecture has {tuple(expected[name].shape)}"
-                )
-        self.online.backbone.load_state_dict(expected | backbone)
-        self.target.backbone.load_state_dict(expected | backbone)
+        take_over(backbone, self.online.backbone, self.target.backbone)
+
+
+def take_over(tensors: dict[str, Tensor], *backbones: Backbone) -> None:
+    """Load a state dict under torchvision's names into some backbones.
+
+    Raises:
+        ValueError: names or shapes do not fit the architecture.
+    """
+    expected = backbones[0].state_dict()
+    # Files older than batch-norm's step counter lack it, and nothing here reads it.
+    missing = sorted(n for n in set(expected) - set(tensors) if not n.endswith("num_batches_tracked"))
+    unknown = sorted(set(tensors) - set(expected))
+    if missing or unknown:
+        raise ValueError(f"missing {missing[:3]}, unknown {unknown[:3]}: not weights of this architecture")
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            raise ValueError(
+                f"{name} has shape {tuple(tensor.shape)}, this architecture has {tuple(expected[name].shape)}"
+            )
+    for backbone in backbones:
+        backbone.load_state_dict(expected | tensors)

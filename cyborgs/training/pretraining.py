@@ -3,36 +3,32 @@
 Axes: B images, V views, S the crop side, G the region grid, R sampled regions, D dimensions.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from cyborgs.augmentation.pixels import normalise
 from cyborgs.distributed import ALONE, World
 from cyborgs.losses.mask_contrastive import MaskLoss, RegionTargets, mask_contrastive_loss, region_targets
 from cyborgs.networks.fusion import unit_features
 from cyborgs.networks.siamese import RegionEncoder, SiameseNetwork, apply_to_regions
-from cyborgs.optimization.ema import update_average
-from cyborgs.optimization.optimizers import load_optimizer_tensors, optimizer_tensors, set_learning_rate
-from cyborgs.optimization.schedules import ema_momentum, learning_rate
 from cyborgs.training.settings import Contrast, Optimization, VmfLoss
+from cyborgs.training.state import Features, Metrics, TrainingState
 from cyborgs.training.vmf_step import StepClusters, cluster_step, vmf_loss
 
-Features = dict[str, Tensor]
 Views = tuple[Features, Features]
 Pair = tuple[Tensor, Tensor]
-Metrics = dict[str, Tensor | float]
 
 
-class Pretraining:
-    """Networks, optimiser and step counter; both kinds of step move all of them.
+class Pretraining(TrainingState):
+    """CYBORGS: both kinds of step move the same networks.
 
-    A step's batch is this process' share of the global batch. What its loss is measured against, target projections
-    and prototypes, comes from the whole global batch; then anchors are taken in `accumulation` micro-batches.
+    What a step's loss is measured against, target projections and prototypes, comes from the whole global batch; then
+    anchors are taken in micro-batches.
     """
+
+    network: SiameseNetwork
 
     def __init__(
         self,
@@ -46,12 +42,12 @@ class Pretraining:
         accumulation: int = 1,
         world: World = ALONE,
     ) -> None:
-        self.network, self.optimizer = network, optimizer
-        self.step = 0
-        self._optimization, self._vmf, self._seed, self._bfloat16 = optimization, vmf, seed, bfloat16
+        super().__init__(
+            network, optimizer, optimization=optimization, bfloat16=bfloat16, accumulation=accumulation, world=world
+        )
+        self._vmf, self._seed = vmf, seed
         if accumulation > 1 and vmf.branches == "paper":
             raise ValueError('branches "paper" cluster online features, which micro-batches do not keep')
-        self._accumulation, self._world = accumulation, world
 
     def warm_up_step(self, batch: Features) -> Metrics:
         """vMF loss alone, with weight 1: only the layers up to the clustered one run.
@@ -79,45 +75,6 @@ class Pretraining:
             metrics |= second | {"loss": metrics["loss"] + second["loss"]}
         self.step += 1
         return metrics
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Everything but the step counter, by name: networks and optimiser."""
-        of_network = {f"network/{name}": tensor for name, tensor in self.network.state_dict().items()}
-        of_optimizer = optimizer_tensors(self.optimizer, self._trained())
-        return of_network | {f"optimizer/{name}": tensor for name, tensor in of_optimizer.items()}
-
-    def load(self, tensors: dict[str, Tensor], *, step: int) -> None:
-        """Put back what `tensors` gave, at that step."""
-        self.network.load_state_dict(_below(tensors, "network/"))
-        load_optimizer_tensors(self.optimizer, self._trained(), _below(tensors, "optimizer/"))
-        self.step = step
-
-    def _trained(self) -> list[tuple[str, torch.nn.Parameter]]:
-        return [(name, p) for name, p in self.network.named_parameters() if p.requires_grad]
-
-    def _begin(self) -> Metrics:
-        self.network.train()
-        settings = self._optimization
-        rate = learning_rate(
-            self.step,
-            peak=settings.learning_rate,
-            steps=settings.steps,
-            warmup_steps=settings.lr_warmup_steps,
-            schedule=settings.lr_schedule,
-            milestones=settings.lr_milestones,
-            decay=settings.lr_decay,
-        )
-        set_learning_rate(self.optimizer, rate)
-        return {"learning_rate": rate, "ema_momentum": self._momentum()}
-
-    def _momentum(self) -> float:
-        return ema_momentum(self.step, start=self._optimization.ema_momentum, steps=self._optimization.steps)
-
-    def _update(self) -> None:
-        """Move the weights by the gradients that were summed up, and the target after them."""
-        self._world.average_gradients(weight for _, weight in self._trained())
-        self.optimizer.step()
-        update_average(self.network.target, self.network.online, self._momentum())
 
     def _mask_update(self, batch: Features, contrast: Contrast, *, joint: bool) -> Metrics:
         online = self.network.online
@@ -169,21 +126,6 @@ class Pretraining:
             return {"loss": weight * vmf.detach(), "vmf_loss": vmf.detach()}
 
         return self._descend(parts, take) | {"prototype_usage": clusters.usage_entropy}
-
-    def _descend(self, parts: list[slice], take: Callable[[slice], dict[str, Tensor]]) -> Metrics:
-        """Gradients of every part, then the update; the mean of what the parts of all processes measured."""
-        self.optimizer.zero_grad(set_to_none=True)
-        measured = [take(part) for part in parts]
-        self._update()
-        means = {name: torch.stack([each[name] for each in measured]).mean() for name in measured[0]}
-        return dict(self._world.mean(means))
-
-    def _parts(self, batch: Features) -> list[slice]:
-        size = len(batch["row"]) // self._accumulation
-        return [slice(first, first + size) for first in range(0, size * self._accumulation, size)]
-
-    def _backward(self, loss: Tensor) -> None:
-        (loss / self._accumulation).backward()  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def _targets(
@@ -248,19 +190,10 @@ class Pretraining:
             first_image=self._first_image(batch) + part.start,
         )
 
-    def _first_image(self, batch: Features) -> int:
-        return self._world.rank * len(batch["row"])
-
     def _project(self, encoder: RegionEncoder, features: Features, batch: Features, part: slice, view: int) -> Tensor:
         pooled = encoder.pool(features, batch["labels"][part, view], batch["regions"][part, view])
         with self._precision():
             return apply_to_regions(encoder.projector, pooled)
-
-    def _with_images(self, batch: Features) -> Features:
-        """The batch and its normalised images (V, B, 3, S, S), which online and target network both see."""
-        views = batch["views"].transpose(0, 1)
-        images = normalise(views.flatten(0, 1)).to(next(self.network.parameters()).dtype)
-        return batch | {"images": torch.unflatten(images, 0, views.shape[:2])}
 
     def _encode(
         self,
@@ -289,14 +222,6 @@ class Pretraining:
 
         first, second = features or ({}, {})
         return units(first), units(second)
-
-    def _precision(self) -> AbstractContextManager[object]:
-        device = next(self.network.parameters()).device
-        return torch.autocast(device.type, torch.bfloat16, enabled=self._bfloat16)
-
-
-def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
 def _distinct(labels: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ class Optimization:
     ema_momentum: float
     steps: int
     """Steps of the whole run, all stages together."""
+    ema_schedule: Literal["cosine", "constant"] = "cosine"
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD, Optimizer
 
 from cyborgs.distributed import ALONE, World
-from cyborgs.optimization.optimizers import load_optimizer_tensors, optimizer_tensors
 from cyborgs.random_streams import stream_seed
+from cyborgs.training.resumable import ResumableTraining
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Schedule:
         return rate
 
 
-class FineTuning:
+class FineTuning(ResumableTraining):
     """A network, its optimiser, and the step that comes next.
 
     What a step draws (anchors, regions, sizes) comes from a stream of its own, named by seed, step and rank.
@@ -70,7 +70,7 @@ class FineTuning:
         bfloat16: bool,
         world: World = ALONE,
     ) -> None:
-        self.network, self.step = network, 0
+        self.network = network
         self._schedule, self._seed, self._bfloat16, self._world = schedule, seed, bfloat16, world
         norms = {
             id(parameter)
@@ -127,22 +127,3 @@ class FineTuning:
         self.optimizer.step()
         self.step += 1
         return {**numbers, "learning_rate": rate}
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Everything but the step counter, by name."""
-        of_network = {f"network/{name}": tensor for name, tensor in self.network.state_dict().items()}
-        of_optimizer = optimizer_tensors(self.optimizer, self._trained())
-        return of_network | {f"optimizer/{name}": tensor for name, tensor in of_optimizer.items()}
-
-    def load(self, tensors: dict[str, Tensor], *, step: int) -> None:
-        """Put back what `tensors` gave, at that step."""
-        self.network.load_state_dict(_below(tensors, "network/"))
-        load_optimizer_tensors(self.optimizer, self._trained(), _below(tensors, "optimizer/"))
-        self.step = step
-
-    def _trained(self) -> list[tuple[str, nn.Parameter]]:
-        return [(name, p) for name, p in self.network.named_parameters() if p.requires_grad]
-
-
-def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

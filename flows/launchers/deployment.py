@@ -22,6 +22,7 @@ from flows.watch import Watch
 from schemas.artifacts import Manifest
 from schemas.errors import PreemptedError, StageFailedError
 from schemas.stages import StageRequest
+from storage.alarms import untold_alarm
 from storage.artifacts import Standings
 from storage.heartbeat import BEAT_SECONDS
 from storage.run import open_run
@@ -53,7 +54,8 @@ def launch(request: StageRequest, watch: Watch) -> None:
     """Run a stage in a container and wait; what crashed, was preempted or lost is started again, by the run's policy.
 
     Raises:
-        PreemptedError: this process was asked to stop; the stage's container has been told to stop too.
+        PreemptedError: this process was asked to stop; the stage's container has been told to stop too. Or the stage
+            paused at an alarm.
         StageFailedError: it ended without its artifact; the message says how and why.
     """
     name, policy = watch.step.name, watch.run.config.placement
@@ -63,6 +65,8 @@ def launch(request: StageRequest, watch: Watch) -> None:
         end = _attempt(request, watch, attempt)
         if end.how == "done":
             return
+        if untold_alarm(open_run(request.run), watch.step) is not None:
+            raise PreemptedError(f"{name}: paused at an alarm")
         if end.how in ("failed", "cancelled"):
             raise StageFailedError(f"{name}: {end.how}: {end.why}")
         in_vain = 0 if watch.pulse.furthest > reached else in_vain + 1

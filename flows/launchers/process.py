@@ -50,6 +50,8 @@ def launch(request: StageRequest, watch: Watch, *, grace: float = GRACE_SECONDS)
         code = _wait(child, watch)
     # Ctrl-C arrives as KeyboardInterrupt, SIGTERM under Prefect as an exception of its own.
     except BaseException as reason:
+        if child.poll() is None:
+            watch.say(f"{name}: stopping, as soon as it has saved; asked again, what is not saved is lost")
         saved = stop(child, grace) in (0, EXIT_PREEMPTED)
         raise PreemptedError(f"{name}: stopped" + ("" if saved else " before it could save")) from reason
     finally:

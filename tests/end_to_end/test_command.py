@@ -119,8 +119,12 @@ def test_stage_ends_when_its_parent_is_killed(tmp_path: Path, photographs: Path,
     """No orphan stays at work: the stage of a killed command saves and ends by itself, and Prefect's server ends."""
     command = [*CYBORGS, "run", str(tiny_config), "--data", str(photographs), "--run", str(tmp_path / "run")]
     process = subprocess.Popen(
-        [*command, "--set", "schedule.epochs=200", SAVE_OFTEN], stderr=subprocess.DEVNULL, start_new_session=True
+        [*command, "--set", "schedule.epochs=200", SAVE_OFTEN],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
+    assert process.stderr is not None
     train = tmp_path / "run" / "cycle-000" / "train"
     wait_for(lambda: any(train.glob("*/partial/*")), process)
     running = re.compile(r"train cycle 0 +running .*step \d+.*loss .*\(process \d+ on")
@@ -129,8 +133,11 @@ def test_stage_ends_when_its_parent_is_killed(tmp_path: Path, photographs: Path,
     children = [int(child) for task in tasks for child in task.read_text().split()]
     process.kill()
     process.wait()
+    process.stderr.close()
     wait_for(lambda: not any(train.glob("*/lease")), None, seconds=30)
     assert any(train.glob("*/partial/*"))
+    stopped = run([*CYBORGS, "status", str(tmp_path / "run")]).stdout
+    assert re.search(r"train cycle 0 +partial .*stopped in epoch \d+, goes on from its last save", stopped), stopped
     assert len(children) >= 2, "a stage and Prefect's server"
     wait_for(lambda: not any(lives(child) for child in children), None, seconds=30)
 

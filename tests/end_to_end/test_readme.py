@@ -1,37 +1,25 @@
 """Every command and every piece of Python in README.md, as a newcomer would type them."""
 
-import os
-import re
-import shlex
+import signal
 import socket
 import subprocess
-import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.conftest import draw_scene
+from tests.documents import ROOT, read_blocks, read_commands, run_command, run_python, shell_environment
 
-README = Path(__file__).parents[2] / "README.md"
+README = ROOT / "README.md"
 RUN_BY_CI = {"make demo", "make test"}
 
 
-def blocks(language: str) -> list[str]:
-    """Fenced blocks of a language, in order."""
-    return re.findall(rf"```{language}\n(.*?)```", README.read_text(), flags=re.DOTALL)
-
-
-def commands() -> list[list[str]]:
-    """Command lines without their comments."""
-    lines = [line for block in blocks("sh") for line in block.splitlines()]
-    return [words for line in lines if (words := shlex.split(line, comments=True))]
-
-
 def test_continuous_integration_runs_the_make_targets() -> None:
-    named = {" ".join(words) for words in commands() if words[0] == "make"}
-    script = (README.parent / ".ci" / "run").read_text()
+    named = {" ".join(words) for words in read_commands(README) if words[0] == "make"}
+    script = (ROOT / ".ci" / "run").read_text()
     assert named == RUN_BY_CI
     for target in named:
         assert f"part {target.split()[1]}" in script
@@ -43,29 +31,35 @@ def test_every_command_works_in_order(tmp_path: Path, request: pytest.FixtureReq
     (tmp_path / "photographs" / "holiday").mkdir(parents=True)
     for number in range(40):
         draw_scene(random, 128, 96).save(tmp_path / "photographs" / "holiday" / f"{number}.JPG")
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    for words in commands():
+    environment = shell_environment()
+    for words in read_commands(README):
         if words[0] == "make":
             continue
         if words == ["cyborgs", "serve"]:
             server = serve(words, tmp_path, environment)
             request.addfinalizer(lambda server=server: stop(server))
             continue
-        ended = subprocess.run(
-            words,
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=900,
-            check=False,
-        )
-        assert ended.returncode == 0, f"{shlex.join(words)}\n{ended.stderr}"
-        assert "Traceback" not in ended.stderr
+        if words[:2] == ["cyborgs", "watch"]:
+            watch(words, tmp_path, environment)
+            continue
+        run_command(words, tmp_path, environment)
     backbone = sorted(tmp_path.glob("runs/mine/cycle-*/train/*/model.safetensors"))[-1]
-    for code in blocks("python"):
-        program = code.replace("BACKBONE", repr(str(backbone)))
-        subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, timeout=120)
+    for block in read_blocks(README, "python"):
+        run_python(block.code.replace("BACKBONE", repr(str(backbone))), tmp_path)
+
+
+def watch(words: list[str], folder: Path, environment: dict[str, str]) -> None:
+    """In a second terminal, until Ctrl-C; a browser finds the run's page there."""
+    server = subprocess.Popen([*words, "--port", "0"], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    try:
+        with urllib.request.urlopen(server.stdout.readline().split()[0], timeout=60) as answer:
+            assert "<h1" in answer.read().decode()
+        server.send_signal(signal.SIGINT)
+        assert server.wait(timeout=60) == 0
+    finally:
+        server.kill()
+        server.communicate()
 
 
 def serve(words: list[str], folder: Path, environment: dict[str, str]) -> "subprocess.Popen[str]":

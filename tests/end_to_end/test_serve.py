@@ -64,9 +64,12 @@ def test_a_served_run_ends_and_goes_on_after_the_server_was_stopped(
         (tmp_path / "serve.log").write_text("")
         server = serve()
         start("-p", "run=mine")
-        wait_for(lambda: (storage / "mine/report/index.html").exists(), server)
-        done = [found.state for found in Standings(open_run(str(storage / "mine"))).all()]
-        assert done.count("done") >= 5
+
+        def done() -> int:
+            return sum(found.state == "done" for found in Standings(open_run(str(storage / "mine"))).all())
+
+        wait_for(lambda: done() >= 5, server)  # index, warm-up, and a cycle
+        assert (storage / "mine/report/index.html").exists()
         assert "train cycle 0: going on from where it stopped" in (tmp_path / "serve.log").read_text()
     finally:
         server.terminate()

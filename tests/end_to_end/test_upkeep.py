@@ -18,7 +18,12 @@ def _states(url: Path) -> list[str]:
 @pytest.mark.slow
 def test_a_run_pauses_goes_on_and_is_extended(tmp_path: Path, photographs: Path, tiny_config: Path) -> None:
     url = tmp_path / "mine"
-    settings = ["--set", "placement.pause_after=bootstrap-masks", "placement.keep_checkpoints=last:1"]
+    settings = [
+        "--set",
+        "placement.pause_after=bootstrap-masks",
+        "placement.keep_checkpoints=last:1",
+        "placement.launcher=inline",
+    ]
     paused = run([*CYBORGS, "run", str(tiny_config), "--data", str(photographs), "--run", str(url), *settings])
     assert paused.returncode == EXIT_PAUSED, paused.stderr
     (line,) = [line for line in paused.stderr.splitlines() if line.startswith("paused after")]

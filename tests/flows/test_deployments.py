@@ -13,6 +13,7 @@ import yaml
 
 from flows.cyborgs import cyborgs
 from flows.stage import cyborgs_stage
+from flows.study import study
 from flows.work_pools import DEFAULTS, POOL, QUEUES, TEMPLATES, device_requests, read_template
 from schemas.errors import ConfigError
 from schemas.stages import STAGE_NAMES, STAGE_PURPOSES
@@ -22,13 +23,14 @@ PATHS = {"CYBORGS_STORAGE_PATH": "/srv/runs", "CYBORGS_DATA_PATH": "/srv/photogr
 
 
 def deployments() -> dict[str, dict[str, Any]]:
-    loaded = yaml.safe_load((ROOT / "prefect.yaml").read_text())
-    return {each["name"]: each for each in loaded["deployments"]}
+    loaded = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    full = {f"{each['entrypoint'].rpartition(':')[2]}/full": each for each in loaded if each["name"] == "full"}
+    return full | {each["name"]: each for each in loaded if each["name"] != "full"}
 
 
-def test_one_deployment_for_each_stage_and_one_for_all() -> None:
+def test_one_deployment_for_each_stage_one_for_all_and_one_for_studies() -> None:
     found = deployments()
-    assert set(found) == {"full", *STAGE_NAMES}
+    assert set(found) == {"cyborgs/full", "study/full", *STAGE_NAMES}
     assert {name: found[name]["description"] for name in STAGE_NAMES} == STAGE_PURPOSES
     for each in found.values():
         assert each["pull"] == [{"prefect.deployments.steps.set_working_directory": {"directory": "/opt/cyborgs"}}]
@@ -42,13 +44,21 @@ def test_what_needs_a_gpu_shares_one_slot_and_the_parent_is_elsewhere() -> None:
     queues = {name: each["work_pool"]["work_queue_name"] for name, each in deployments().items()}
     assert {name for name, queue in queues.items() if queue == "gpu"} == {*STAGE_NAMES} - {"index-images"}
     assert QUEUES["gpu"] == 1
-    assert QUEUES[queues["full"]] is None
+    assert QUEUES[queues["cyborgs/full"]] is QUEUES[queues["study/full"]] is None
 
 
-@pytest.mark.parametrize("flow", [cyborgs, cyborgs_stage], ids=lambda flow: flow.name)
-def test_every_parameter_of_the_form_has_help(flow: Any) -> None:
+@pytest.mark.parametrize(
+    ("flow", "names"),
+    [
+        (cyborgs, {"config", "set", "data", "run"}),
+        (cyborgs_stage, {"run", "cycle", "force"}),
+        (study, {"study", "root", "data", "smoke"}),
+    ],
+    ids=["cyborgs", "stage", "study"],
+)
+def test_every_parameter_of_the_form_has_help(flow: Any, names: set[str]) -> None:
     properties = flow.parameters.properties
-    assert set(properties) == ({"run", "cycle", "force"} if flow is cyborgs_stage else {"config", "set", "data", "run"})
+    assert set(properties) == names
     for name, described in properties.items():
         assert len(described["description"]) > 10, name
         assert "default" in described or name in flow.parameters.required

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flows import prepare
+from flows import numerics
 from flows.fork import fork
 from flows.prepare import all_done, default_run, prepare_run
 from schemas.artifacts import result_digest
@@ -65,17 +65,17 @@ def test_the_same_again_changes_nothing(url: str, data: Path) -> None:
 
 
 def test_numerics_are_pinned_at_creation(url: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare, "_cores", lambda: 3)
-    monkeypatch.setattr(prepare, "_native_precision", lambda _: "bfloat16")
+    monkeypatch.setattr(numerics, "_cores", lambda: 3)
+    monkeypatch.setattr(numerics, "_native_precision", lambda _: "bfloat16")
     run = committed(prepared(url, data, numerics={"precision": "auto"}))
     assert (run.config.numerics.threads, run.config.numerics.precision) == (3, "bfloat16")
-    monkeypatch.setattr(prepare, "_cores", lambda: 64)
-    monkeypatch.setattr(prepare, "_native_precision", lambda _: "float32")
+    monkeypatch.setattr(numerics, "_cores", lambda: 64)
+    monkeypatch.setattr(numerics, "_native_precision", lambda _: "float32")
     assert prepared(url, data, numerics={"precision": "auto"}).record == run.record, "another machine"
 
 
 def test_processes_share_the_cores(url: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare, "_cores", lambda: 7)
+    monkeypatch.setattr(numerics, "_cores", lambda: 7)
     assert prepared(url, data, numerics={"world_size": 2}).config.numerics.threads == 3
 
 
@@ -237,7 +237,7 @@ def bad(tmp_path: Path, name: str) -> tuple[Path | None, RunConfig]:
         ("hidden", DataError, "hidden: no photographs here"),
         ("text", DataError, "text: no photographs here"),
         ("broken", DataError, "broken: none of 6 photographs can be read .*0.jpg"),
-        ("few", DataError, r"few: 3 photographs do not fill a batch of 4: .*optimization\.batch_size=3"),
+        ("few", DataError, r"few: 3 photographs do not fill a batch of 4: .*optimization\.batch_size=2$"),
         ("file", DataError, "file: this is a file"),
         ("nothing given", DataError, "--data"),
         ("start", ConfigError, r"network\.start .*none\.pth: no such file"),

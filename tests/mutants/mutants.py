@@ -20,6 +20,7 @@ _STEP_TESTS = "cyborgs/training/test_pretraining.py"
 _VMF_STEP_TESTS = "cyborgs/training/test_vmf_step.py"
 _VMF, _MASK = "cyborgs/losses/vmf.py", "cyborgs/losses/mask_contrastive.py"
 _VMF_STEP, _STEP = "cyborgs/training/vmf_step.py", "cyborgs/training/pretraining.py"
+_STATE = "cyborgs/training/state.py"
 _KMEANS, _BOOTSTRAP = "cyborgs/clustering/spherical_kmeans.py", "cyborgs/clustering/bootstrap.py"
 _MATCHES, _LABELS = "cyborgs/regions/correspondence.py", "cyborgs/regions/label_grid.py"
 _POOLING, _FUSION = "cyborgs/regions/pooling.py", "cyborgs/networks/fusion.py"
@@ -194,7 +195,7 @@ MUTANTS = [
     ),
     Mutant(
         "target in eval mode",
-        _STEP,
+        _STATE,
         "        self.network.train()\n",
         "        self.network.train()\n        self.network.target.eval()\n",
         _STEP_TESTS,

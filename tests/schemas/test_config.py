@@ -206,3 +206,8 @@ def test_strides_and_grids() -> None:
 def test_shipped_names_load_and_say_how_to_see_all() -> None:
     assert len(field_names(RunConfig)) == len(flatten(RunConfig())) == len(set(field_names(RunConfig)))
     assert flatten(load_config("coco"))["optimization.batch_size"] == 64
+
+
+def test_masks_that_are_made_once_have_none_to_be_held_against() -> None:
+    with pytest.raises(ValidationError, match=r"source grid: .*keep_if_worse 0.5 .*set keep_if_worse=0"):
+        RunConfig.model_validate({"masks": {"source": "grid", "keep_if_worse": 0.5}})

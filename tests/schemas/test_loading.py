@@ -40,6 +40,12 @@ def test_a_file_is_read_over_the_defaults(tmp_path: Path) -> None:
     assert find_config(str(path)) == path
 
 
+def test_a_run_in_place_of_a_config_is_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(ConfigError, match=f"is a run: `cyborgs run --run {tmp_path}` goes on with it"):
+        find_config(str(tmp_path))
+
+
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "{}"])
 def test_an_empty_file_is_the_paper(tmp_path: Path, text: str) -> None:
     (tmp_path / "my.yml").write_text(text)

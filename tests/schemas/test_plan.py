@@ -216,6 +216,7 @@ READS: list[tuple[dict[str, Any], str]] = [
     ({"masks": {"max_side": 320}}, "masks evaluate"),
     ({"masks": {"refresh_batch_norm": 3}}, "masks"),
     ({"masks": {"crf": True}}, "masks"),
+    ({"masks": {"keep_if_worse": 0.5}}, "masks"),
     ({"train": {"temperature": 0.3}}, "train"),
     ({"train": {"vmf_weight": 0.3}}, "train"),
     ({"train": {"regions": 8}}, "train evaluate"),
@@ -228,7 +229,7 @@ READS: list[tuple[dict[str, Any], str]] = [
     ({"numerics": {"compile": True}}, "warm-up train"),
     ({"placement": {"device": "cuda:3", "loader_workers": 9, "launcher": "inline", "data": ["x"]}}, ""),
     ({"placement": {"checkpoint_every_minutes": 1, "log_every_steps": 1}}, ""),
-    ({"placement": {"keep_checkpoints": "last:1", "pause_after": "train"}}, ""),
+    ({"placement": {"keep_checkpoints": "last:1", "pause_after": "train", "pause_on_alarm": True}}, ""),
 ]
 """Changed settings, and the steps that read them. Step: the second segment, [8, 16)."""
 
@@ -334,3 +335,23 @@ def test_what_is_switched_off_enters_no_key() -> None:
         {"crf_smoothness": [0, 3]},
     ):
         assert key("masks", masks=on | changed) != key("masks", masks=on)
+
+
+def test_the_mask_gate_reads_the_masks_of_the_cycle_before() -> None:
+    """Off, it is as if it were not there; on, the first masks and what does not make masks stay as they were."""
+    off, on, stricter = (RunConfig.model_validate({"masks": {"keep_if_worse": share}}) for share in (0, 0.5, 0.6))
+    assert plan(off) == plan(RunConfig())
+    reads = {step.name: dict(step.inputs) for step in plan(on)}
+    assert "previous_masks" not in reads["bootstrap-masks cycle 0"]
+    for cycle in range(1, 8):
+        before = f"bootstrap-masks cycle {cycle - 1}"
+        assert reads[f"bootstrap-masks cycle {cycle}"].pop("previous_masks") == before
+    assert reads == {step.name: dict(step.inputs) for step in plan(off)}
+    changed = {
+        step.name
+        for step, same in zip(plan(off), plan(on), strict=True)
+        if config_part(off, step) != config_part(on, same)
+    }
+    assert changed == {f"bootstrap-masks cycle {cycle}" for cycle in range(1, 8)}
+    later = find_step(on, "bootstrap-masks", 1)
+    assert config_part(on, later) != config_part(stricter, later)

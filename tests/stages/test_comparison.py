@@ -57,6 +57,17 @@ def test_difference_of_two_kinds_of_weights_is_welchs() -> None:
     assert difference([1.0], [3.0, 4.0]).half_width is None
 
 
+def test_counts_are_no_figures_to_subtract(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = []
+    for name, regions in (("a", 10_698.0), ("b", 10_700.0)):
+        files.append(tmp_path / f"{name}.json")
+        files[-1].write_text(result(name, 0, 1.0, figures={"map": 1.0, "regions": regions}).model_dump_json())
+    assert main(["compare", *map(str, files)]) == 0
+    *_, of_map, of_regions = capsys.readouterr().out.splitlines()
+    assert of_map.split()[:4] == ["map", "1.00", "1.00", "+0.00"]
+    assert of_regions.split() == ["regions", "10,698", "10,700"]
+
+
 def test_seeds_of_the_same_weights_make_a_column_and_the_paper_is_marked() -> None:
     results = [result("random", seed, 10.0 + seed) for seed in range(3)]
     results += [result("small", seed, 20.0 + seed) for seed in range(3)]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,15 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from cli.main import main
+from cyborgs.colours import label_colours
 from cyborgs.evaluation.agreement import mask_agreement
 from cyborgs.evaluation.mask_quality import at_size
-from schemas.errors import ConfigError
-from stages.evaluate import label_colours
+from schemas.errors import ConfigError, DataError
 from stages.mask_exports import export_masks
 from stages.mask_pictures import compare_masks, match_labels, show_masks
 from stages.run_masks import cycle_masks
 from storage.masks import MaskRow, read_rows
-from storage.run import Run, open_run
+from storage.run import Run, open_run, replace_record
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -110,6 +111,14 @@ def test_a_coco_json_gives_every_region_back(run: Run, tmp_path: Path) -> None:
             rebuilt[mask] = annotation["label"]
         np.testing.assert_array_equal(rebuilt, labels)
     assert len(json.loads((tmp_path / "masks.json").read_text())["images"]) == 18
+
+
+def test_photographs_that_have_moved_are_missed_with_the_command_that_mends_it(tiny_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_run, tmp_path / "run")
+    moved = open_run(str(tmp_path / "run"))
+    replace_record(moved, moved.record.model_copy(update={"data": (str(tmp_path / "old"),)}), note={})
+    with pytest.raises(DataError, match=r"old: no such folder; if they have moved, `cyborgs run --run .*run --data"):
+        cycle_masks(open_run(str(tmp_path / "run")), 0)
 
 
 def test_the_commands(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from torch.optim import Optimizer
 
 from cyborgs.optimization.optimizers import set_learning_rate
-from cyborgs.training import pretraining
+from cyborgs.training import state as training_state
 from schemas.digests import unseal
 from schemas.errors import RunError
 from schemas.stages import StageRequest
@@ -44,7 +44,7 @@ def test_last_good_state_is_kept_and_gone_on_from(
         set_learning_rate(optimizer, rate * (factor if len(rates) == 4 else 1))
 
     with monkeypatch.context() as patch:
-        patch.setattr(pretraining, "set_learning_rate", beyond_reason)
+        patch.setattr(training_state, "set_learning_rate", beyond_reason)
         with pytest.raises(RunError, match=rf"{named}.*not finite.*last saved state is kept.*learning_rate"):
             run_stage(request["disturbed"])
     run = open_run(request["disturbed"].run)

@@ -110,10 +110,10 @@ def test_evaluation_reports_collapse_agreement_and_regions(finished: Path) -> No
 
 def test_report_shows_photographs_masks_and_curves(finished: Path) -> None:
     page = (finished / layout.REPORT).read_text()
-    assert page.count("data:image/jpeg") == 2
-    assert page.count("data:image/png") == 4
-    assert page.count("<svg") == 4
-    assert "cycle 1" in page
+    data = json.loads(page.split('<script type="application/json" id="data">')[1].split("</script>")[0])
+    assert [each["picture"][:15] for each in data["pictures"]["photographs"]] == ["data:image/jpeg"] * 2
+    assert [len(each["labels"]) for each in data["pictures"]["cycles"]] == [2, 2]
+    assert "Mask loss" in [chart["title"] for chart in data["curves"]]
 
 
 def test_same_config_and_seed_give_equal_results(

@@ -29,6 +29,7 @@ from stages.comparison import read_result
 from stages.execute import run_stage
 from stages.protocols import evaluate_protocol
 from stages.readers.coco_objects import coco_objects
+from storage import layout
 from storage.artifacts import standing
 from storage.run import open_run
 from tests.convert_coco import convert
@@ -284,6 +285,32 @@ def test_a_run_measures_at_chosen_cycles(tmp_path: Path, photographs: Path, tiny
     assert [file.path for file in second.manifest.files if "protocols" in file.path] == ["protocols/mask-quality.json"]
 
 
+def test_a_run_measures_the_backbones_that_it_has_kept(
+    tmp_path: Path, photographs: Path, tiny_config: Path, coco: Path
+) -> None:
+    """Those after the warm-up and within a cycle too (Fig. 5b): the same figures as of their files."""
+    planned = f"[{{protocol: mask-quality, data: {coco}, cycles: checkpoints, set: [max_side=96, clusters=4]}}]"
+    url = tmp_path / "run"
+    kept = "schedule.checkpoint_epochs=[2, 3, 4, 6]"
+    prepare(url, tiny_config, photographs, f"evaluate.protocols={planned}", kept)
+    run_all(url)
+    run = open_run(str(url))
+    measured = {
+        path.name: (cycle, ProtocolResult.model_validate_json(path.read_text()))
+        for cycle in (0, 1)
+        for path in (url / str(standing(run, "evaluate", cycle).folder) / "protocols").iterdir()
+        if path.name != "mask-quality.json"
+    }
+    # After 4 and 6 epochs a cycle ends, and is measured anyway.
+    assert {name: cycle for name, (cycle, _) in measured.items()} == {
+        "mask-quality-epoch-00002.json": 0, "mask-quality-epoch-00003.json": 0,
+    }  # fmt: skip
+    for name, (_, result) in measured.items():
+        (file,) = url.glob(f"*/**/checkpoints/{name.removeprefix('mask-quality-').removesuffix('.json')}.safetensors")
+        assert result.figures == measure("mask-quality", coco, weights=str(file)).figures
+        assert layout.read_protocol_file(f"protocols/{name}") == ("mask-quality", int(name[-7:-5]))
+
+
 def test_a_stopped_evaluation_keeps_the_protocols_that_it_finished(
     tmp_path: Path, tiny_run: Path, coco: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -317,6 +344,26 @@ def test_a_stopped_evaluation_keeps_the_protocols_that_it_finished(
     assert begun[2:] == ["region-linear"]
 
 
+def test_one_protocol_measured_in_two_ways(tmp_path: Path, tiny_run: Path, coco: Path) -> None:
+    """Under names of their own; and what has none is as it was before there were names."""
+    planned = (
+        f"[{{protocol: mask-quality, data: {coco}, set: [max_side=96, clusters=4]}}, "
+        f"{{protocol: mask-quality, name: in-two, data: {coco}, set: [max_side=96, clusters=2]}}]"
+    )
+    shutil.copytree(tiny_run, tmp_path / "run", symlinks=True)
+    config = change_config(open_run(str(tiny_run)).config, [f"evaluate.protocols={planned}"])
+    dumped = config.model_dump(mode="json")["evaluate"]["protocols"]
+    assert ["name" in each for each in dumped] == [False, True]
+    run = prepare_run(str(tmp_path / "run"), config, name="tiny", update=True)
+    run_stage(StageRequest(run=str(tmp_path / "run"), stage="evaluate", cycle=1))
+    folder = tmp_path / "run" / str(standing(run, "evaluate", 1).folder)
+    metrics = json.loads((folder / layout.METRICS).read_text())
+    for title, clusters in (("mask-quality", 4), ("in-two", 2)):
+        result = ProtocolResult.model_validate_json((folder / f"protocols/{title}.json").read_bytes())
+        assert (result.protocol, result.settings["clusters"]) == ("mask-quality", clusters)
+        assert metrics[f"{title}_best_iou"] == result.figures["best_iou"]
+
+
 def test_planned_protocols_are_checked_when_the_config_is_loaded() -> None:
     def load(planned: str) -> None:
         load_config("demo", [f"evaluate.protocols={planned}"])
@@ -325,5 +372,9 @@ def test_planned_protocols_are_checked_when_the_config_is_loaded() -> None:
         load("[{protocol: mask-quality, data: x, set: [clusters=300]}]")
     with pytest.raises(ConfigError, match="named twice"):
         load("[{protocol: knn, data: x}, {protocol: knn, data: y}]")
+    load("[{protocol: knn, data: x}, {protocol: knn, data: y, name: knn-y}]")
+    for name in ("../knn", "knn-state", "knn-epoch-00002"):
+        with pytest.raises(ConfigError, match="a file is called so"):
+            load(f"[{{protocol: knn, data: x, name: {name}}}]")
     with pytest.raises(ConfigError, match=r"evaluate\.protocols"):
         load("[{protocol: magic, data: x}]")

@@ -53,6 +53,11 @@ def untrained(tmp_path: Path, finished: Path) -> Path:
     return url
 
 
+def test_the_process_that_leads_is_the_one_that_is_tracked(finished: Path) -> None:
+    for stage in ("warm-up", "train", "evaluate"):
+        assert len(list((finished / layout.tracker_folder("tensorboard") / stage).iterdir())) == 1, stage
+
+
 def _standing(url: Path, name: str) -> Standing:
     return Standings(open_run(str(url))).input(name)
 

@@ -10,7 +10,7 @@ from schemas.errors import DamagedArtifactError, RunError
 from schemas.plan import artifact_key, find_step, ingredients
 from schemas.stages import StageName
 from storage import layout
-from storage.artifacts import Standings, commit_artifact, load_artifact, retract, standing
+from storage.artifacts import Standings, commit_artifact, load_artifact, retract, standing, view_artifact
 from storage.provenance import provenance
 from storage.run import Run, open_run, replace_record
 from storage.verification import verify_run
@@ -256,6 +256,17 @@ def test_a_flipped_byte_is_noticed_and_the_artifact_taken_back(run: Run, positio
     assert "\n" not in str(caught.value)
     assert standing(run, "index-images").state == "pending"
     assert run.store.size(f"{found.folder}/manifest.json") is None
+
+
+def test_who_only_looks_is_told_of_a_flipped_byte_and_leaves_the_artifact(run: Run) -> None:
+    commit(run, "index-images")
+    found = standing(run, "index-images")
+    assert view_artifact(run, found).manifest == found.manifest
+    path = run.store.fetch(f"{found.folder}/file.bin")
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(DamagedArtifactError, match=r"^file.bin is damaged: `cyborgs verify .*run`"):
+        view_artifact(run, found)
+    assert standing(run, "index-images").state == "done"
 
 
 def test_a_file_that_vanished_since_is_damage_too(run: Run) -> None:

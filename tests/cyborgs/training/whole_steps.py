@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from cyborgs.distributed import ALONE, World
 from cyborgs.networks.siamese import SiameseNetwork
-from cyborgs.optimization.optimizers import make_optimizer
 from cyborgs.training.pretraining import Metrics, Pretraining
 from cyborgs.training.settings import Contrast, Optimization, VmfLoss
+from tests.cyborgs.sharing import lars, without_batch_norm
 
 BATCH, SIZE, GRID, REGIONS, STEPS = 32, 64, 4, 4, 3
 
@@ -79,30 +79,12 @@ def _pretraining(world: World, accumulation: int) -> Pretraining:
         dim=16,
         seed=0,
     )
-    _without_batch_norm(network)
+    without_batch_norm(network)
     network.double()
-    optimizer = make_optimizer(
-        "lars",
-        [(name, weight) for name, weight in network.named_parameters() if weight.requires_grad],
-        learning_rate=1.0,
-        weight_decay=1e-4,
-        momentum=0.9,
-        trust_coefficient=0.01,
-    )
+    optimizer = lars(network)
     return Pretraining(
         network, optimizer, optimization=_OPTIMIZATION, vmf=_VMF, seed=0, accumulation=accumulation, world=world
     )
-
-
-def _without_batch_norm(module: nn.Module) -> None:
-    """Norms over one photograph or one region: they need no word from other processes."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.BatchNorm2d):
-            setattr(module, name, nn.GroupNorm(8, child.num_features))
-        elif isinstance(child, nn.BatchNorm1d):
-            setattr(module, name, nn.LayerNorm(child.num_features))
-        else:
-            _without_batch_norm(child)
 
 
 def make_batch(step: int) -> dict[str, Tensor]:

@@ -1,0 +1,1 @@
+"""Other ways to pretrain the same backbone on the same views, for comparison."""

@@ -21,18 +21,23 @@ def study(
     gpus: Annotated[int, typer.Option("--gpus", min=1, help="of --dry-run")] = 1,
     seconds_per_image: Annotated[
         float | None,
-        typer.Option("--seconds-per-image", help="of --dry-run: a training step's, per photograph; left out: measured"),
+        typer.Option(
+            "--seconds-per-image",
+            min=1e-9,
+            help="of --dry-run: a training step's, per photograph; left out: measured",
+        ),
     ] = None,
 ) -> None:
     """Train and measure all variants of a study; the same command again goes on where it stopped."""
-    from flows.prepare import default_run
+    from flows.prepare import locate_run
+    from flows.study_checks import check_study
     from schemas.study import load_study
-    from storage.studies import check_root
 
     name, asked = load_study(study, smoke=smoke)
     photographs = tuple(data or ()) or asked.data
-    place = default_run(name) if root is None else check_root(root if "/" in root else f"./{root}")
+    place = locate_run(name) if root is None else root if "/" in root else f"./{root}"
     if dry_run:
+        check_study(asked, place, data=photographs)
         from cli.study_costs import print_study_costs
 
         print_study_costs(asked, photographs, root=place, gpus=gpus, seconds_per_image=seconds_per_image)

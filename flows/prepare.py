@@ -138,8 +138,8 @@ def _take_up(run: Run, config: RunConfig, *, name: str, data: tuple[str, ...], u
             f"{run.store.url}`"
         )
     note = dict(changes)
-    if data and tuple(_absolute(source) for source in data) != run.record.data:
-        data = tuple(_absolute(source) for source in data)
+    if data and tuple(absolute_source(source) for source in data) != run.record.data:
+        data = tuple(absolute_source(source) for source in data)
         for source in data:
             source_folder(source)
         note["data"] = (list(run.record.data), list(data))
@@ -184,7 +184,7 @@ def _say_what_stays(before: Run, after: Run) -> None:
 def _new_record(config: RunConfig, *, name: str, data: tuple[str, ...]) -> RunRecord:
     if not data:
         raise DataError("no photographs given: add --data FOLDER")
-    data = tuple(_absolute(source) for source in data)
+    data = tuple(absolute_source(source) for source in data)
     _check_may_be_written_down(config)
     _check_given_once(data)
     candidates = list_candidates(data)
@@ -210,7 +210,7 @@ def _new_record(config: RunConfig, *, name: str, data: tuple[str, ...]) -> RunRe
 def _check_may_be_written_down(config: RunConfig) -> None:
     """What the config names goes into run.json, whether this run reads from there or not: no URL with credentials."""
     for source in (*config.placement.data, *(planned.data for planned in config.evaluate.protocols)):
-        _absolute(source)
+        absolute_source(source)
 
 
 def _check_given_once(data: tuple[str, ...]) -> None:
@@ -228,7 +228,7 @@ def _check_fills_a_batch(photographs: int, config: RunConfig, *, where: str) -> 
         raise DataError(f"{where}: {shortage}")
 
 
-def _absolute(source: str) -> str:
+def absolute_source(source: str) -> str:
     """A run may be taken up from another working directory."""
     if source == DEMO_TILES:
         return source

@@ -1,9 +1,10 @@
 """The flow `study`: variants of one config with several seeds, what they share computed once, one table at the end."""
 
 import contextlib
+import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,15 @@ from prefect.states import Failed
 
 from flows.copying import copy_artifact
 from flows.cyborgs import alternate, make
+from flows.launchers.process import GRACE_SECONDS, stop
 from flows.numerics import pin_numerics
 from flows.prepare import locate_run, prepare_run
 from flows.stopping import as_prefect_ends
+from flows.study_checks import check_study
 from flows.watch import print_line
 from schemas.config import RunConfig
 from schemas.errors import (
     EXIT_PREEMPTED,
-    ConfigError,
     CyborgsError,
     DamagedArtifactError,
     PausedError,
@@ -38,7 +40,7 @@ from storage.artifacts import Standing, Standings, retract, tidy
 from storage.manifests import read_manifest
 from storage.run import Run, find_run
 from storage.store import open_store
-from storage.studies import PRECISION, RESULTS, SHARING, Member, check_root, members, result_path, trained
+from storage.studies import PRECISION, RESULTS, SHARING, Member, members, result_path, trained
 
 
 @flow(name="study", persist_result=False)
@@ -57,7 +59,7 @@ def study(study: str, root: str, data: list[str] | None = None, smoke: bool = Fa
     try:
         with as_prefect_ends():
             _, asked = load_study(study, smoke=smoke)
-            failed = conduct(asked, locate_run(check_root(root)), data=tuple(data or ()) or asked.data)
+            failed = conduct(asked, locate_run(root), data=tuple(data or ()) or asked.data)
     except CyborgsError as error:
         if deployment.id is None:
             raise
@@ -69,13 +71,13 @@ def conduct(study: Study, root: str, *, data: tuple[str, ...]) -> list[str]:
     """All members, one after the other; of several commands on one root each takes what nobody is at work on.
 
     Raises:
-        ConfigError: data that the study measures on is not there.
+        ConfigError: something that the study names is not there, or is not what it was begun with.
+        DataError: photographs are missing.
     """
-    for planned in study.measure:
-        if not Path(planned.data).exists():
-            raise ConfigError(f"measure {planned.title}: {planned.data}: no such folder")
+    check_study(study, root, data=data)
     (Path(root) / RESULTS).mkdir(parents=True, exist_ok=True)
     open_store(root).write("study.json", study.model_dump_json(indent=1).encode())
+    _try_again_what_was_skipped(study, root)
     failed, taken = [], []
     for member in members(study):
         try:
@@ -126,8 +128,6 @@ def _train(study: Study, member: Member, root: str, *, data: tuple[str, ...]) ->
         adopt(run, _others(study, member, root))
         for step in _shared(study, member):
             make(run, step)
-    for found, _ in _skipped(run):
-        retract(run, found)  # what was missing may be there now
     missed = alternate(run)
     tidy(run)
     if missed:
@@ -161,17 +161,35 @@ def _others(study: Study, member: Member, root: str) -> list[Run]:
     return found
 
 
+def _try_again_what_was_skipped(study: Study, root: str) -> None:
+    """What was missing may be there now. What was measured beside it stays."""
+    for member in trained(study):
+        with contextlib.suppress(CyborgsError, _AtWorkError), open_store(root).lease(member.lease, waiting=_pass_by):
+            run = find_run(member.run(root))
+            if run is None:
+                continue
+            for found, _ in _skipped(run):
+                measured = {Path(path).stem: text for path, text, skipped in _results(run, found) if skipped is None}
+                retract(run, found, keep=measured)
+
+
 def _skipped(run: Run) -> list[tuple[Standing, str]]:
     """Evaluations in which a protocol was skipped, since its labels or a package were not there, and why."""
     found = []
     for each in Standings(run).all():
         if each.step.stage != "evaluate" or each.state != "done":
             continue
-        for path in run.store.list(f"{each.folder}/{layout.PROTOCOLS}"):
-            skipped = SkippedProtocol.read(run.store.read(path))
+        for _, _, skipped in _results(run, each):
             if skipped is not None:
                 found.append((each, f"{skipped.protocol} was skipped: {skipped.skipped}"))
     return found
+
+
+def _results(run: Run, found: Standing) -> Iterator[tuple[str, bytes, SkippedProtocol | None]]:
+    """Each protocol's file of an evaluation: path, what it holds, and why it was skipped, where it was."""
+    for path in run.store.list(f"{found.folder}/{layout.PROTOCOLS}"):
+        text = run.store.read(path)
+        yield path, text, SkippedProtocol.read(text)
 
 
 def _shared(study: Study, member: Member) -> list[Step]:
@@ -209,6 +227,15 @@ def adopt(run: Run, others: list[Run]) -> list[str]:
     return taken
 
 
+_EVALUATE = """
+import sys
+from cli.main import entry
+from stages.interruption import stop_with_parent
+stop_with_parent(int(sys.argv.pop(1)))
+entry()
+"""
+
+
 def _measure(study: Study, member: Member, root: str) -> None:
     """Weights that are not trained, by a child process: this one has no torch."""
     weights = study.variants[member.variant].weights
@@ -225,25 +252,30 @@ def _measure(study: Study, member: Member, root: str) -> None:
             settings.append(f"threads={config.numerics.threads}")
         command = ["evaluate", planned.protocol, "--weights", weights, "--data", planned.data]
         _child(
-            ["-c", "from cli.main import entry; entry()", *command, "--out", f"{root}/{out}", "--set", *settings],
-            planned.title,
+            ["-c", _EVALUATE, str(os.getpid()), *command, "--out", f"{root}/{out}", "--set", *settings], planned.title
         )
 
 
 def _child(arguments: list[str], what: str) -> None:
-    """Run a command whose lines go to the terminal; its last one says what went wrong."""
+    """Run a command whose lines go to the terminal; its last one says what went wrong. Asked to stop, it may save."""
     last = ""
     with subprocess.Popen(
-        [sys.executable, "-P", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-P", *arguments],
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
     ) as child:
         assert child.stderr is not None
         try:
             for line in child.stderr:
                 print_line(line.rstrip("\n"))
                 last = line.strip() or last
-        except BaseException:  # as subprocess.run does
-            child.kill()
-            raise
+        except BaseException as reason:
+            saved = stop(child, GRACE_SECONDS) in (0, EXIT_PREEMPTED)
+            raise PreemptedError(f"{what}: stopped" + ("" if saved else " before it could save")) from reason
     if child.returncode == EXIT_PREEMPTED:
         raise PreemptedError(f"{what}: stopped")
     if child.returncode:

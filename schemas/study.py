@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from schemas.config import RunConfig
 from schemas.errors import ConfigError
 from schemas.loading import CONFIG_FOLDER, find_config, lay_over, no_such_name, parse_config, parse_settings, read_tree
+from schemas.plan import bootstrap_epochs
 from schemas.planned_protocols import PlannedProtocol
 from schemas.protocols import smoke_settings
 from schemas.settings import Settings
@@ -19,9 +20,17 @@ STUDY_FOLDER = CONFIG_FOLDER / "studies"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
+_TAKEN = {"seed": "seeds", "evaluate.protocols": "measure"}
+"""Settings of a run that a study has a part of its own for."""
+
+
 def _as_variant(value: Any) -> Any:
     """A list of settings stands for a variant that changes them."""
-    return {"set": value} if isinstance(value, list) else value
+    if isinstance(value, list):
+        return {"set": value}
+    if isinstance(value, Variant) or (isinstance(value, dict) and value.keys() <= Variant.model_fields.keys()):
+        return value
+    raise ValueError("write a list of settings, such as [masks.source=grid], [] for none, or {weights: FILE}")
 
 
 class Variant(Settings):
@@ -65,6 +74,10 @@ class Study(Settings):
                 raise ValueError(f"variants: {name!r} names a folder: use letters, digits, '.', '_' and '-'")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds {list(self.seeds)}: name each once")
+        for assignment in (*self.set, *(each for variant in self.variants.values() for each in variant.set)):
+            name = assignment.partition("=")[0].strip()
+            if name in _TAKEN:
+                raise ValueError(f"{assignment}: that is what the study's `{_TAKEN[name]}` says")
         return self
 
     def config(self, variant: str, seed: int) -> RunConfig:
@@ -76,7 +89,10 @@ class Study(Settings):
         planned = json.dumps([each.model_dump(mode="json", exclude_none=True) for each in self.measure])
         tree = read_tree(find_config(self.base))
         own = self.variants[variant].set
-        lay_over(tree, [*self.set, *own, f"seed={seed}", f"evaluate.protocols={planned}"])
+        try:
+            lay_over(tree, [*self.set, *own, f"seed={seed}", f"evaluate.protocols={planned}"])
+        except ConfigError as error:
+            raise ConfigError(f"variant {variant}: {str(error).removeprefix('--set ')}") from error
         return parse_config(tree, where=f"variant {variant}")
 
     def as_smoke_run(self) -> "Study":
@@ -137,9 +153,22 @@ def load_study(name: str, *, smoke: bool = False) -> tuple[str, Study]:
         }
     )
     for variant, each in study.variants.items():
+        config = study.config(variant, study.seeds[0])
         if each.weights is None:
-            study.config(variant, study.seeds[0])
+            _check_due(study.measure, config, where=f"study {name}: variant {variant}")
     return (f"{path.stem}-smoke", study.as_smoke_run()) if smoke else (path.stem, study)
+
+
+def _check_due(measure: tuple[PlannedProtocol, ...], config: RunConfig, *, where: str) -> None:
+    """Each protocol is measured once at least: else all is trained, and the table is empty."""
+    last = len(bootstrap_epochs(config)) - 1
+    for planned in measure:
+        if not any(planned.is_due(cycle, last=last) for cycle in range(last + 1)):
+            asked = ", ".join(map(str, planned.cycles or ()))
+            raise ConfigError(
+                f"{where}: {planned.title} is never measured: cycles [{asked}], and its cycles are 0 to {last}; "
+                "`cycles: last` is always there"
+            )
 
 
 def _variant(variant: Variant, name: str) -> Variant:

@@ -133,7 +133,8 @@ def markdown(study: Study, last: dict[tuple[str, str], dict[str, list[float]]]) 
     rows = [header, ["---"] * len(header)]
     for variant in study.variants:
         samples = [last.get((variant, title), {}).get(figure, []) for title, figure in columns]
-        rows.append([variant, *map(_cell, samples), str(max(map(len, samples), default=0))])
+        counts = sorted({len(sample) for sample in samples}) or [0]
+        rows.append([variant, *map(_cell, samples), "–".join(map(str, dict.fromkeys((counts[0], counts[-1]))))])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from schemas.artifacts import FileEntry, Manifest, Provenance
-from schemas.digests import digest_json
+from schemas.digests import digest_json, seal
 from schemas.errors import DamagedArtifactError, RunError
 from schemas.plan import Step, artifact_key, find_step, ingredients, plan
 from schemas.stages import StageName
@@ -190,13 +190,21 @@ def tidy(run: Run) -> None:
             run.store.point(layout.masks_pointer(found.step.cycle), f"{found.folder}/{layout.MASKS}")
 
 
-def retract(run: Run, found: Standing) -> None:
-    """Take an artifact back: the manifest first, so that nobody takes what is left for whole."""
-    if found.folder is not None:
-        run.store.delete(f"{found.folder}/{layout.MANIFEST}")
-        for path in run.store.list(found.folder):
-            if not path.endswith(f"/{layout.LEASE}"):
-                run.store.delete(path)
+def retract(run: Run, found: Standing, *, keep: Mapping[str, bytes] = MappingProxyType({})) -> None:
+    """Take an artifact back: the manifest first, so that nobody takes what is left for whole.
+
+    Args:
+        keep: partial work, by name, that its next attempt goes on from.
+    """
+    if found.folder is None:
+        return
+    kept = {f"{found.folder}/{layout.PARTIAL}/{name}": seal(data) for name, data in keep.items()}
+    for path, data in kept.items():
+        run.store.write(path, data)
+    run.store.delete(f"{found.folder}/{layout.MANIFEST}")
+    for path in run.store.list(found.folder):
+        if not path.endswith(f"/{layout.LEASE}") and path not in kept:
+            run.store.delete(path)
 
 
 def commit_artifact(

@@ -35,6 +35,7 @@ measure:
 def study(tmp_path: Path, tiny_config: Path, photographs: Path, coco: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A study of tiny runs, one of which cannot start."""
     monkeypatch.setenv("STUDY_COCO", str(coco))
+    (tmp_path / "weights.pth").write_bytes(b"no weights")
     path = tmp_path / "tiny-study.yaml"
     path.write_text(STUDY.format(config=tiny_config, photographs=photographs, tmp=tmp_path))
     return path
@@ -69,8 +70,8 @@ def test_a_study_runs_to_its_table_and_repeats_nothing(study: Path, tmp_path: Pa
 
     whole = cyborgs("study", str(study), cwd=tmp_path)
     assert whole.returncode == 1, whole.stderr
-    assert whole.stderr.count("failed: broken-0: network.start") == 1
-    assert "failed: broken-1: network.start" in whole.stderr
+    assert whole.stderr.count("failed: broken-0: warm-up: failed") == 1
+    assert "failed: broken-1: warm-up: failed" in whole.stderr
     assert "Traceback" not in whole.stderr
     assert {path: path.stat().st_mtime_ns for path in kept} == kept, "what was done was done again"
 

@@ -83,8 +83,18 @@ def test_a_smoke_run_is_two_epochs_of_every_variant(name: str) -> None:
             quick = load_protocol(planned.protocol, smoke=True)
             settings = load_protocol(planned.protocol, planned.set)
             assert settings.threads == quick.threads
+            # What names parts of a data set stays as the study has it.
+            whole = next(each for each in load_study(size)[1].measure if each.title == planned.title)
+            for part in ("train", "test", "image_list"):
+                assert (
+                    getattr(settings, part, None) == getattr(load_protocol(planned.protocol, whole.set), part, None)
+                    or (planned.protocol, part) in SMALLER
+                )
             assert settings.max_images == quick.max_images
 
+
+SMALLER = {("voc-detection", "train"), ("imagenet-semi", "image_list")}
+"""One of VOC's two training sets; any images of the classes instead of the published list."""
 
 TEXT = """
 base: small
@@ -136,6 +146,18 @@ def test_a_study_is_its_base_with_settings_laid_over(tmp_path: Path) -> None:
         ("{weights: random}", "{weights: random, set: [seed=1]}", "have no settings"),
         ("region-linear", "region-circular", "region-circular"),
         ("  - {protocol", "  # {protocol", "measure"),
+        ("cycles: [1]", "cycles: [3]", r"variant plain: region-linear is never measured: cycles \[3\].* 0 to 2;"),
+        ("cycles: [1]", "cycles: []", "region-linear is never measured"),
+        ("set: [schedule.epochs=24]", "set: [seed=5]", "seed=5: that is what the study's `seeds` says"),
+        ("train.vmf_every_epochs=0", "evaluate.protocols=null", "that is what the study's `measure` says"),
+        (
+            "set: [schedule.epochs=24]",
+            "set: [schedule.epochs]",
+            "^variant plain: schedule.epochs: write it as name=value",
+        ),
+        ("{set: [masks.source=grid]}", "{masks.source: grid}", r"variants.grid: write a list of settings"),
+        ("{set: [masks.source=grid]}", "", r"variants.grid: write a list of settings"),
+        ("base: small", "base: small.yml", "small.yml"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, old: str, new: str, message: str) -> None:
